@@ -1,0 +1,43 @@
+/*
+ * Event loop of a worker: descriptors and timers, on epoll.
+ *
+ * 1. Callbacks run on the thread that is in loop_run (the loop thread), one at a time.
+ * 2. loop_timer_set, loop_defer and loop_stop may be called from any thread; all else is for the
+ *    loop thread, or for before loop_run.
+ * 3. A callback may destroy any watch or timer, its own included; it is not called again.
+ */
+#ifndef BASE_LOOP_H
+#define BASE_LOOP_H
+
+#include <stdint.h>
+
+struct loop;
+struct loop_watch;
+struct loop_timer;
+
+/* `events` are EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR as epoll gives them. */
+typedef void (*loop_watch_fn)(void *owner, uint32_t events);
+typedef void (*loop_timer_fn)(void *owner);
+
+int loop_create(struct loop **ret);
+void loop_destroy(struct loop *loop);
+
+/* Serve callbacks until loop_stop; returns 0, or a negative errno when epoll itself failed. */
+int loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+/* The descriptor stays the caller's and must outlive the watch. */
+int loop_watch_create(struct loop *loop, int fd, uint32_t events, loop_watch_fn fn, void *owner,
+                      struct loop_watch **ret);
+int loop_watch_modify(struct loop_watch *watch, uint32_t events);
+void loop_watch_destroy(struct loop_watch *watch);
+
+int loop_timer_create(struct loop *loop, loop_timer_fn fn, void *owner, struct loop_timer **ret);
+/* Fire once at `deadline_ns` on CLOCK_MONOTONIC (at once when past); 0 disarms. Any thread. */
+void loop_timer_set(struct loop_timer *timer, uint64_t deadline_ns);
+void loop_timer_destroy(struct loop_timer *timer);
+
+/* Call `fn(owner)` once on the loop thread, soon. Any thread. Returns 0 or -ENOMEM. */
+int loop_defer(struct loop *loop, loop_timer_fn fn, void *owner);
+
+#endif

@@ -1,0 +1,136 @@
+/*
+ * The seam between a partition and what runs its processors: KVM, or the software engine.
+ *
+ * Who calls. One thread a vCPU calls run(), get(), set(), raise() and visit_state() on that vCPU;
+ * kick() and interrupt() may be called by any thread at any time. Everything else is called while
+ * no vCPU of the partition is in run().
+ * Who owns. The caller owns the memory (struct mem) and the exit struct; the engine owns the
+ * partition and its vCPUs until destroy.
+ * Errors. Negative errno; create calls fill a reason.
+ * The local APIC (xAPIC and x2APIC) is part of the processor, hence the engine's.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/reason.h"
+#include "engine/exit.h"
+#include "engine/registers.h"
+#include "mem/mem.h"
+
+struct state_visitor;
+struct engine_partition;
+struct engine_vcpu;
+
+enum { ENGINE_MAX_VCPUS = 64 };
+
+/* What the guest's CPUID may show at most; the host's own abilities limit it further. */
+enum engine_cpu_level {
+    ENGINE_CPU_V2,   /* x86-64-v2: SSE4.2, POPCNT, CMPXCHG16B */
+    ENGINE_CPU_V3,   /* x86-64-v3: AVX2, BMI, FMA, F16C, MOVBE; and AES, SHA, ADX */
+    ENGINE_CPU_HOST, /* all that host and engine both do */
+};
+
+struct engine_cpuid_leaf {
+    uint32_t leaf;
+    uint32_t eax, ebx, ecx, edx;
+};
+
+struct engine_config {
+    struct mem *mem;
+    unsigned vcpu_count;
+    enum engine_cpu_level cpu_level;
+    /* Leaves 0x40000000..: shown to the guest as they are; ECX is ignored. Caller's, kept alive. */
+    const struct engine_cpuid_leaf *hypervisor_leaves;
+    size_t hypervisor_leaf_count;
+    /* MSRs of this range, bounds included, leave by ENGINE_EXIT_MSR_…; 0..0 means none. */
+    uint32_t exit_msr_first, exit_msr_last;
+};
+
+/* An interrupt message as an MSI or an IOAPIC entry sends it, Intel SDM vol. 3A § 10.11. */
+struct engine_interrupt {
+    uint32_t destination; /* APIC id, or logical set; 0xff (xAPIC) means all */
+    bool logical;
+    bool level; /* level-triggered: its EOI comes back as ENGINE_EXIT_EOI */
+    uint8_t delivery_mode; /* 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 7 ExtINT */
+    uint8_t vector;
+};
+
+enum engine_event_kind {
+    ENGINE_EVENT_NMI,
+    ENGINE_EVENT_EXTINT_LINE,   /* the 8259's INTR output is `asserted`; any thread */
+    ENGINE_EVENT_EXTINT_VECTOR, /* the answer to ENGINE_EXIT_EXTINT */
+};
+
+struct engine_event {
+    enum engine_event_kind kind;
+    bool asserted;
+    uint8_t vector;
+};
+
+struct engine_ops {
+    const char *name;
+
+    int (*partition_create)(const struct engine_config *config, struct engine_partition **ret,
+                            struct reason *reason);
+    void (*partition_destroy)(struct engine_partition *partition);
+
+    /* RAM of config->mem is known from the start; these add and remove aliases, ROM and overlays. */
+    int (*map)(struct engine_partition *partition, uint64_t gpa, uint64_t size, uint8_t *host,
+               bool writable);
+    int (*unmap)(struct engine_partition *partition, uint64_t gpa, uint64_t size);
+    /* Move the dirty bits of `pages` pages from `gpa` into `bitmap`; the first call starts logging. */
+    int (*take_dirty)(struct engine_partition *partition, uint64_t gpa, uint64_t pages,
+                      uint64_t *bitmap);
+    /* Deliver to the local APICs. Any thread. 0, or -EHOSTUNREACH when no processor took it. */
+    int (*interrupt)(struct engine_partition *partition, const struct engine_interrupt *message);
+
+    /* vCPU 0 starts at the reset vector, the others wait for SIPI. The APIC id is the index. */
+    int (*vcpu_create)(struct engine_partition *partition, unsigned index,
+                       struct engine_vcpu **ret, struct reason *reason);
+    void (*vcpu_destroy)(struct engine_vcpu *vcpu);
+    /* Run until something is asked of the caller. Halted processors wait inside. */
+    int (*run)(struct engine_vcpu *vcpu, struct engine_exit *exit);
+    /* Make run() return with ENGINE_EXIT_KICKED soon, or the next run() at once. Any thread. */
+    void (*kick)(struct engine_vcpu *vcpu);
+    int (*get)(struct engine_vcpu *vcpu, struct engine_registers *ret);
+    int (*set)(struct engine_vcpu *vcpu, const struct engine_registers *registers);
+    int (*raise)(struct engine_vcpu *vcpu, const struct engine_event *event);
+    /* Save or load everything that get/set do not carry: the local APIC, pending events, timers. */
+    int (*visit_state)(struct engine_vcpu *vcpu, struct state_visitor *visitor);
+};
+
+extern const struct engine_ops soft_engine;
+
+/* ---- choosing an engine (engine.c, probe.c) ---- */
+
+enum engine_choice { ENGINE_CHOICE_AUTO, ENGINE_CHOICE_KVM, ENGINE_CHOICE_SOFT };
+
+struct engine_ability {
+    const char *name; /* "long mode", "user-space MSR exits", … */
+    bool required;
+    bool present;
+};
+
+enum { ENGINE_MAX_ABILITIES = 16 };
+
+struct engine_report {
+    const char *name;
+    bool usable;
+    struct reason reason; /* why usable or not, in one line */
+    double mips;          /* of the probe's loop, in million instructions a second; 0 = not run */
+    struct engine_ability ability[ENGINE_MAX_ABILITIES];
+    size_t ability_count;
+};
+
+/* Look at what this machine's KVM really does: opens it, asks for its abilities, runs a loop. */
+void engine_probe_kvm(struct engine_report *ret);
+void engine_probe_soft(struct engine_report *ret);
+
+/* The engine to use, or NULL with `reason` filled; `reason` also says why on success. */
+const struct engine_ops *engine_choose(enum engine_choice choice, struct reason *reason);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * Direct boot: put a kernel image and what it expects into guest memory.
+ *
+ * Images are hostile: every offset is checked before use; each refusal has a reason of one line.
+ * Nothing is written outside RAM. All calls are made before the partition runs.
+ */
+#ifndef FIRMWARE_BOOT_H
+#define FIRMWARE_BOOT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/reason.h"
+#include "mem/mem.h"
+
+enum boot_mode {
+    BOOT_MODE_PROTECTED_32, /* flat 32-bit, paging off: multiboot, PVH */
+    BOOT_MODE_LONG_64,      /* 64-bit, identity-mapped by our page tables: Linux boot protocol */
+};
+
+/* What vCPU 0 starts with; all that is not named is the state after reset. */
+struct boot_state {
+    enum boot_mode mode;
+    uint64_t rip;
+    uint64_t rsp;
+    uint64_t rax, rbx, rsi;
+    uint64_t cr3;                 /* LONG_64 only */
+    uint64_t gdt_base;            /* selectors 0x10 code, 0x18 data */
+    uint16_t gdt_limit;
+};
+
+struct boot_file {
+    const char *name; /* for reasons */
+    const uint8_t *bytes;
+    size_t length;
+};
+
+enum { BOOT_MAX_MODULES = 32 };
+
+struct boot_module {
+    struct boot_file file;
+    const char *command_line; /* may be NULL */
+};
+
+struct boot_config {
+    struct boot_file kernel; /* bzImage, ELF with a PVH note, ELF vmlinux, or multiboot 1 */
+    struct boot_file initrd; /* bytes == NULL: none; multiboot: the first module */
+    const char *command_line;
+    const struct boot_module *modules; /* multiboot only */
+    size_t module_count;
+    uint64_t rsdp_gpa; /* of the ACPI tables made before, 0 = none */
+};
+
+/* Find out what the kernel is by its bytes, load it, and say how to start it. */
+int boot_load(struct mem *mem, const struct boot_config *config, struct boot_state *ret,
+              struct reason *reason);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * One partition, assembled: memory, engine, chipset, firmware and a thread a vCPU.
+ *
+ * Threads. machine_create, _start, _wait and _destroy are for one owner thread. Serial input and the
+ * power verbs may come from any thread. Callbacks come from vCPU threads and must not block.
+ */
+#ifndef MACHINE_MACHINE_H
+#define MACHINE_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/reason.h"
+#include "engine/engine.h"
+#include "firmware/boot.h"
+
+struct loop;
+struct machine;
+
+struct machine_config {
+    const struct engine_ops *engine;
+    enum engine_cpu_level cpu_level;
+    unsigned vcpu_count;  /* 1 to ENGINE_MAX_VCPUS */
+    uint64_t memory_size; /* bytes, a multiple of 1 MiB */
+    struct boot_config boot;
+    bool debug_exit, test_devices;
+    struct loop *loop; /* its thread serves the device timers */
+    void *owner;
+    void (*serial_output)(void *owner, const uint8_t *bytes, size_t length);
+    /* There is room again for machine_serial_input. */
+    void (*serial_ready)(void *owner);
+    /* The partition stopped by itself; called once, from any thread; then machine_wait returns. */
+    void (*stopped)(void *owner);
+};
+
+enum machine_end_kind {
+    MACHINE_END_POWER_OFF,
+    MACHINE_END_DEBUG_EXIT,   /* code */
+    MACHINE_END_TRIPLE_FAULT, /* vcpu: see machine_describe_vcpu */
+    MACHINE_END_ENGINE_FAILED,
+    MACHINE_END_STOPPED, /* machine_stop */
+};
+
+struct machine_end {
+    enum machine_end_kind kind;
+    uint32_t code;
+    unsigned vcpu;
+    struct reason reason;
+};
+
+int machine_create(const struct machine_config *config, struct machine **ret,
+                   struct reason *reason);
+void machine_destroy(struct machine *machine);
+int machine_start(struct machine *machine, struct reason *reason);
+/* Ask for the end from outside; any thread. */
+void machine_stop(struct machine *machine);
+bool machine_press_power_button(struct machine *machine);
+/* Returns when every vCPU thread has ended. A guest's reset does not end it: it boots anew. */
+void machine_wait(struct machine *machine, struct machine_end *ret);
+
+/* How many bytes the UART took; when fewer than length, serial_ready follows. Any thread. */
+size_t machine_serial_input(struct machine *machine, const uint8_t *bytes, size_t length);
+
+/* The vCPU's registers, and guest memory by its page tables; only while it does not run. */
+int machine_vcpu_registers(struct machine *machine, unsigned vcpu, struct engine_registers *ret);
+int machine_read_linear(struct machine *machine, const struct engine_registers *registers,
+                        uint64_t linear, void *ret, size_t length);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * Guest-physical memory of one partition.
+ *
+ * 1. All RAM lies in one reservation of host addresses: guest-physical address g is host byte
+ *    mem_base + g; what is not RAM inside the reservation is mapped PROT_NONE, with guards around.
+ * 2. Ranges are fixed after set-up; look-ups need no lock. Contents are shared with running guests:
+ *    whoever reads guest memory reads each word once, through here, into its own variable.
+ * 3. Whoever writes guest RAM other than as a virtual processor does so through mem_write, mem_fill
+ *    or a pin for writing, so that the engine hears of it (translated code) and dirty pages are known.
+ */
+#ifndef MEM_MEM_H
+#define MEM_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MEM_PAGE_SIZE UINT64_C(4096)
+
+struct mem;
+
+struct mem_range {
+    uint64_t gpa;
+    uint64_t size;
+};
+
+/*
+ * RAM of a PC: `size` bytes (a multiple of the page size), below `hole_start` first, the rest from
+ * 4 GiB up. Returns 0, -EINVAL, -ENOMEM.
+ */
+int mem_create(uint64_t size, uint64_t hole_start, struct mem **ret);
+void mem_destroy(struct mem *mem);
+
+uint64_t mem_size(const struct mem *mem);
+size_t mem_range_count(const struct mem *mem);
+struct mem_range mem_range_at(const struct mem *mem, size_t index);
+
+/* Host address of guest-physical address 0; valid for g only where mem_is_ram(g). Engines only. */
+uint8_t *mem_base(const struct mem *mem);
+/* One past the highest RAM address. */
+uint64_t mem_end(const struct mem *mem);
+/* The memfd behind a range and the offset of its first byte, for engines that map it themselves. */
+int mem_range_fd(const struct mem *mem, size_t index, uint64_t *ret_offset);
+
+/* Whether [gpa, gpa + length) is RAM throughout; false on wrap-around; any thread. */
+bool mem_is_ram(const struct mem *mem, uint64_t gpa, uint64_t length);
+
+/* Copy out of or into RAM; all or nothing: -EFAULT when a byte of the range is not RAM. */
+int mem_read(const struct mem *mem, uint64_t gpa, void *ret, size_t length);
+int mem_write(struct mem *mem, uint64_t gpa, const void *bytes, size_t length);
+int mem_fill(struct mem *mem, uint64_t gpa, uint8_t value, size_t length);
+
+/*
+ * A host pointer to RAM that lies in one range, or NULL. For zero-copy I/O: after writing through
+ * it, call mem_written. Contents may change under the reader at any time.
+ */
+uint8_t *mem_pin(struct mem *mem, uint64_t gpa, uint64_t length);
+void mem_written(struct mem *mem, uint64_t gpa, uint64_t length);
+
+/* Called after every write of invariant 3, on the writer's thread. At most one; NULL removes it. */
+typedef void (*mem_observer_fn)(void *owner, uint64_t gpa, uint64_t length);
+void mem_set_observer(struct mem *mem, mem_observer_fn fn, void *owner);
+
+#endif
