@@ -1,0 +1,53 @@
+/*
+ * What the vCPUs of one partition share inside the software engine.
+ */
+#ifndef SOFT_PARTITION_H
+#define SOFT_PARTITION_H
+
+#include <pthread.h>
+
+#include "engine/soft/cpu.h"
+
+struct code_cache;
+
+/* A range made by engine map(): ROM or an overlay that is not RAM of the struct mem. */
+struct soft_mapping {
+    uint64_t gpa, size;
+    uint8_t *host;
+    bool writable;
+};
+enum { SOFT_MAX_MAPPINGS = 16 };
+
+struct cpuid_entry {
+    uint32_t leaf, subleaf;
+    uint32_t eax, ebx, ecx, edx;
+};
+enum { SOFT_MAX_CPUID = 96 };
+
+struct soft_partition {
+    struct engine_config config;
+    struct mem *mem;
+    uint8_t *ram;      /* mem_base */
+    uint64_t ram_end;  /* mem_end */
+    struct cpu *cpu[ENGINE_MAX_VCPUS]; /* index = APIC id; NULL until created */
+    struct soft_mapping mapping[SOFT_MAX_MAPPINGS];
+    size_t mapping_count;
+    struct cpuid_entry cpuid[SOFT_MAX_CPUID]; /* made once by cpuid.c from host, level and engine */
+    size_t cpuid_count;
+    uint64_t xcr0_supported;
+    uint32_t mxcsr_mask;
+    unsigned physical_bits; /* MAXPHYADDR */
+    int64_t tsc_offset;     /* guest TSC = host TSC + this, so that it starts at 0 */
+    uint64_t tsc_hz;
+    struct code_cache *code;
+    _Atomic uint64_t epoch; /* (a) see code.h */
+    pthread_mutex_t split_lock; /* for locked accesses that cross a page */
+    uint64_t *dirty; /* one bit a page, NULL while not logging */
+};
+
+/* cpuid.c */
+int cpuid_build(struct soft_partition *partition, struct reason *reason);
+/* time.c: find the host's TSC frequency once. */
+uint64_t time_host_tsc_hz(void);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * Software TLB: linear page → host page, one table a PCID slot and view.
+ *
+ * 1. An entry whose tag matches says: this access, by code of this view, is allowed, needs no A/D
+ *    update, is RAM, and its bytes are at linear + delta. All else goes the slow way (memory.c).
+ * 2. The write tag is never set for a page that holds translated code, is logged for dirt and still
+ *    clean, or carries a data breakpoint; no tag is set for a page with a read breakpoint.
+ * 3. Entries may vanish at any time; they must not survive what the architecture says flushes them.
+ *    Global pages get no favours: flushing more is always allowed (Intel SDM vol. 3A § 4.10.4).
+ */
+#ifndef SOFT_TLB_H
+#define SOFT_TLB_H
+
+#include "engine/soft/cpu.h"
+
+enum {
+    TLB_ENTRIES = 4096,
+    TLB_SLOTS = 8,
+    TLB_MAX_USED = 512,
+};
+
+/* Who looks: CPL 3; supervisor with user pages readable (no SMAP, or AC set); supervisor without. */
+enum tlb_view { VIEW_USER, VIEW_SUPERVISOR, VIEW_SUPERVISOR_SMAP, TLB_VIEWS };
+
+#define PAGE_MASK (~UINT64_C(0xfff))
+
+struct tlb_entry {
+    /* Linear page | 1, or 0. */
+    uint64_t read, write, fetch;
+    uint64_t delta; /* host address - linear address */
+};
+
+struct tlb {
+    struct tlb_entry entry[TLB_ENTRIES];
+    uint64_t context; /* changes at every flush; part of the key of cpu->recent */
+    unsigned used;    /* entries filled since the last flush; > TLB_MAX_USED: list incomplete */
+    uint16_t used_index[TLB_MAX_USED];
+};
+
+static inline struct tlb_entry *tlb_entry(struct tlb *tlb, uint64_t linear)
+{
+    return &tlb->entry[(linear >> 12) % TLB_ENTRIES];
+}
+
+/* The tag an access of `size` bytes needs; it matches no entry when the access leaves its page. */
+static inline uint64_t tlb_tag(uint64_t linear, unsigned size)
+{
+    return ((linear + size - 1) & PAGE_MASK) | 1;
+}
+
+int tlb_create(struct cpu *cpu);
+void tlb_destroy(struct cpu *cpu);
+/* Point cpu->tlb at the table of the current slot and view. */
+void tlb_select(struct cpu *cpu);
+/* CR3 was loaded with this PCID (0 without CR4.PCIDE); `keep` = its entries may stay. */
+void tlb_switch(struct cpu *cpu, uint16_t pcid, bool keep);
+void tlb_flush_all(struct cpu *cpu);
+void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid);
+/* The page of `linear`, in all slots and views. */
+void tlb_flush_page(struct cpu *cpu, uint64_t linear);
+/* Forget every write tag: pages became code pages, or dirty logging restarted. */
+void tlb_drop_writes(struct cpu *cpu);
+
+#endif
