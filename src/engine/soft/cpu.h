@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "engine/engine.h"
 #include "engine/soft/lapic.h"
@@ -128,15 +129,13 @@ struct fault {
 /* Why the run loop must look up at the next block end; bits of cpu.pending. */
 enum pending {
     PENDING_KICK = 1 << 0,
-    PENDING_INTERRUPT = 1 << 1, /* the local APIC's requests changed */
+    PENDING_INTERRUPT = 1 << 1, /* the local APIC's requests, INTR or IF changed */
     PENDING_NMI = 1 << 2,
     PENDING_INIT = 1 << 3,
     PENDING_SIPI = 1 << 4,
-    PENDING_TIMER = 1 << 5,  /* the APIC timer's host timer fired */
-    PENDING_EXTINT = 1 << 6, /* INTR of the 8259 is up; level */
+    PENDING_TIMER = 1 << 5,  /* the APIC timer's host timer fired, or its registers were written */
     PENDING_EOI = 1 << 7,    /* lapic.ended has vectors for ENGINE_EXIT_EOI */
     PENDING_EPOCH = 1 << 8,  /* partition.epoch moved on: see code.h */
-    PENDING_DEBUG = 1 << 9,  /* debug_trap has DR6 bits to raise as #DB at the end of this instruction */
 };
 
 /* How code is decoded and run; part of a block's key. */
@@ -166,14 +165,21 @@ struct reply {
     bool refused;
 };
 
-/* A memory access that could not be done in place: its bytes are in cpu.bounce until committed. */
+/* Part of a memory access that lies in one page: RAM at `host`, or MMIO when host is NULL. */
+struct piece {
+    uint8_t *host;
+    uint64_t gpa;
+    unsigned size;
+};
+
+/* A memory access that memory_commit has to finish: its bytes are in cpu.bounce, or (in_place) already
+ * written to a page that holds translated code. */
 struct commit {
-    unsigned size;    /* 0 = nothing to commit */
-    bool write;
-    bool locked;      /* holds partition.split_lock */
-    bool in_place;    /* written straight to a page that holds translated code */
+    unsigned size; /* 0 = nothing to commit */
+    bool locked;   /* holds partition.split_lock */
+    bool in_place;
     uint64_t linear;
-    unsigned access;
+    struct piece piece[2];
 };
 
 struct recent {
@@ -192,6 +198,7 @@ struct cpu {
     uint32_t mode; /* enum mode */
     uint8_t cpl;
     bool fpu_live;
+    bool entered; /* a handler was entered by this instruction (INT n, SYSCALL): no single-step trap */
     bool shadow; /* the next instruction must complete before interrupts: STI, MOV SS, POP SS */
     struct block *block; /* being run */
     struct engine_segment segment[CPU_SEGMENTS];
@@ -208,19 +215,22 @@ struct cpu {
     int64_t tsc_adjust; /* guest TSC = host TSC + partition.tsc_offset + tsc_adjust */
     enum engine_activity activity;
     bool nmi_blocked;
-    uint64_t debug_trap; /* DR6 bits of PENDING_DEBUG */
+    uint64_t debug_trap; /* DR6 bits to raise as #DB at the end of this instruction */
 
     struct fault fault;
     struct commit commit;
     struct engine_exit *exit; /* of the run() under way */
     struct reply reply[CPU_MAX_REPLIES];
     unsigned reply_count, reply_used;
+    bool asked; /* the last run() ended with a question */
     uint64_t wake_timer_ns; /* monotonic deadline of the APIC timer, 0 = none */
 
     struct soft_partition *partition; /* (p) */
     unsigned index;                   /* (p) APIC id */
     _Atomic uint64_t epoch_seen;      /* (a) */
     _Atomic bool outside;             /* (a) not in run(), or halted: touches no guest memory */
+    _Atomic bool waiting;             /* (a) asleep on the futex `pending` */
+    uint64_t code_generation;         /* of the code cache that `recent` points into */
     struct lapic lapic;
     struct tlb *tables; /* SLOT_COUNT × VIEW_COUNT, see tlb.h */
     uint64_t last_context;
@@ -228,11 +238,15 @@ struct cpu {
     uint16_t slot_pcid[8];
     unsigned next_slot;
     uint64_t native_fault; /* set by the signal handler: 1 + trap number of a fault in a thunk */
-    void *timer;           /* host timer, timer.c */
+    _Atomic bool extint_line; /* (a) INTR of the 8259 */
+    bool extint_ready;        /* extint_vector was given and is to be delivered */
+    uint8_t extint_vector;
+    timer_t timer;            /* wakes this thread for the APIC timer */
+    bool timer_made;
     uint64_t instructions; /* retired, by whole blocks; for statistics */
 
     struct recent recent[RECENT_COUNT];
-    _Alignas(64) uint8_t bounce[4096];
+    _Alignas(64) uint8_t bounce[4096 + 64]; /* used from linear % 64 on */
     _Alignas(64) uint8_t xsave[ENGINE_XSAVE_SIZE]; /* guest state while !fpu_live, standard format */
 };
 
@@ -255,6 +269,12 @@ static inline bool cpu_protected(const struct cpu *cpu)
 static inline unsigned cpu_iopl(const struct cpu *cpu)
 {
     return (unsigned)(cpu->flags >> 12) & 3;
+}
+
+/* #AC is possible: Intel SDM vol. 3A § 6.15, interrupt 17. */
+static inline bool cpu_checks_alignment(const struct cpu *cpu)
+{
+    return cpu->cpl == 3 && (cpu->cr0 & CR0_AM) != 0 && (cpu->flags & FLAG_AC) != 0;
 }
 
 static inline bool is_canonical(uint64_t address)
@@ -295,6 +315,13 @@ int exit_read(struct cpu *cpu, enum engine_exit_kind kind, uint64_t address, uns
               uint64_t *ret);
 int exit_write(struct cpu *cpu, enum engine_exit_kind kind, uint64_t address, unsigned size,
                uint64_t value);
+
+/* An iteration of a repeated instruction is complete: its answers are used up. */
+static inline void exit_forget(struct cpu *cpu)
+{
+    cpu->reply_count = 0;
+    cpu->reply_used = 0;
+}
 
 /* ---- control.c ---- */
 

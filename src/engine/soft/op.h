@@ -15,6 +15,7 @@ enum op_flag {
     OP_MEMORY = 1 << 3, /* the r/m operand is memory */
     OP_IMMEDIATE = 1 << 4, /* the second operand is op->imm */
     OP_REVERSED = 1 << 5, /* destination is `reg`, source is r/m */
+    OP_STACK = 1 << 6,    /* the memory operand is in SS; same bit as ACCESS_STACK */
 };
 
 struct op {

@@ -1,0 +1,75 @@
+#include "engine/soft/timer.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static _Thread_local struct cpu *current;
+static _Thread_local bool attached;
+
+static void on_signal(int signal, siginfo_t *info, void *context)
+{
+    (void)signal;
+    (void)info;
+    (void)context;
+    if (current != NULL)
+        (void)atomic_fetch_or(&current->pending, PENDING_TIMER);
+}
+
+int timer_install(void)
+{
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    (void)sigemptyset(&action.sa_mask);
+    return sigaction(SIGRTMIN, &action, NULL) == 0 ? 0 : -errno;
+}
+
+int timer_attach(struct cpu *cpu)
+{
+    if (attached && current == cpu && cpu->timer_made)
+        return 0;
+    timer_detach(cpu);
+    current = cpu;
+    attached = true;
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN};
+    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    if (timer_create(CLOCK_MONOTONIC, &event, &cpu->timer) != 0)
+        return -errno;
+    cpu->timer_made = true;
+    cpu->wake_timer_ns = 0;
+    return 0;
+}
+
+void timer_detach(struct cpu *cpu)
+{
+    if (cpu->timer_made)
+        (void)timer_delete(cpu->timer);
+    cpu->timer_made = false;
+    if (current == cpu)
+        current = NULL;
+}
+
+void timer_arm(struct cpu *cpu)
+{
+    uint64_t deadline = lapic_timer_deadline_ns(cpu);
+    if (deadline == cpu->wake_timer_ns)
+        return;
+    cpu->wake_timer_ns = deadline;
+    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(deadline / NS_PER_SECOND),
+                                           .tv_nsec = (long)(deadline % NS_PER_SECOND)}};
+    (void)timer_settime(cpu->timer, TIMER_ABSTIME, &when, NULL);
+}
+
+void timer_sleep(struct cpu *cpu, uint32_t idle)
+{
+    atomic_store(&cpu->waiting, true);
+    atomic_store(&cpu->outside, true);
+    if (atomic_load(&cpu->pending) == idle)
+        (void)syscall(SYS_futex, &cpu->pending, FUTEX_WAIT_PRIVATE, idle, NULL, NULL, 0);
+    atomic_store(&cpu->outside, false);
+    atomic_store(&cpu->waiting, false);
+}
