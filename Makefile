@@ -22,7 +22,7 @@ build: ## build/release: the program, optimised
 demo: ## boot Debian's kernel on the software engine
 	@tools/install-deps build demo
 	@tools/configure release
-	@ninja --quiet -C build/release
+	@ninja --quiet -C build/release src/cli/partita
 	@demo/run
 
 check: ## every test; the last line counts them
@@ -32,7 +32,7 @@ check: ## every test; the last line counts them
 bench: ## compare with QEMU's TCG; BENCH_ARGS=--quick for a tenth of the work
 	@tools/install-deps build bench
 	@tools/configure release
-	@ninja --quiet -C build/release
+	@ninja --quiet -C build/release src/cli/partita
 	@bench/run $(BENCH_ARGS)
 
 fuzz: ## fuzz every target for FUZZ_SECONDS (60)

@@ -2,7 +2,7 @@
 
 _partita() {
     local cur prev words cword
-    _init_completion -s || return
+    _init_completion -s -n : || return
 
     local command=
     local word
