@@ -26,8 +26,8 @@ static inline void cleanup_fclose(FILE **file)
         (void)fclose(*file);
 }
 
-#define auto_free __attribute__((cleanup(cleanup_free)))
-#define auto_close __attribute__((cleanup(cleanup_close)))
+#define auto_free   __attribute__((cleanup(cleanup_free)))
+#define auto_close  __attribute__((cleanup(cleanup_close)))
 #define auto_fclose __attribute__((cleanup(cleanup_fclose)))
 
 /* Hand the pointer (descriptor) on; the variable is left empty. */

@@ -5,6 +5,7 @@
  * 2. loop_timer_set, loop_defer and loop_stop may be called from any thread; all else is for the
  *    loop thread, or for before loop_run.
  * 3. A callback may destroy any watch or timer, its own included; it is not called again.
+ * 4. Watches and timers are destroyed before their loop. Creation returns 0 or a negative errno.
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
@@ -22,11 +23,17 @@ typedef void (*loop_timer_fn)(void *owner);
 int loop_create(struct loop **ret);
 void loop_destroy(struct loop *loop);
 
-/* Serve callbacks until loop_stop; returns 0, or a negative errno when epoll itself failed. */
+/*
+ * Serve callbacks until loop_stop; returns 0, or a negative errno when epoll itself failed. A stop
+ * that came before is not lost: the next loop_run returns at once.
+ */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
-/* The descriptor stays the caller's and must outlive the watch. */
+/*
+ * The descriptor stays the caller's and must outlive the watch; -EEXIST when it is watched already,
+ * -EPERM when epoll cannot watch its kind (a regular file or /dev/null: always ready).
+ */
 int loop_watch_create(struct loop *loop, int fd, uint32_t events, loop_watch_fn fn, void *owner,
                       struct loop_watch **ret);
 int loop_watch_modify(struct loop_watch *watch, uint32_t events);
@@ -37,7 +44,10 @@ int loop_timer_create(struct loop *loop, loop_timer_fn fn, void *owner, struct l
 void loop_timer_set(struct loop_timer *timer, uint64_t deadline_ns);
 void loop_timer_destroy(struct loop_timer *timer);
 
-/* Call `fn(owner)` once on the loop thread, soon. Any thread. Returns 0 or -ENOMEM. */
+/*
+ * Call `fn(owner)` once on the loop thread, soon, in the order of the calls. Any thread. Returns 0
+ * or -ENOMEM. What was not called when the loop is destroyed never is.
+ */
 int loop_defer(struct loop *loop, loop_timer_fn fn, void *owner);
 
 #endif

@@ -12,8 +12,20 @@ struct reason {
     char text[256];
 };
 
-/* Fill `reason` (may be NULL) and return `error`, so that refusing is one statement. */
-int reason_set(struct reason *reason, int error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* Fill `reason`, which may be NULL. */
+void reason_fill(struct reason *reason, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static inline int reason_error(int error)
+{
+    return error;
+}
+
+/*
+ * int reason_set(struct reason *reason, int error, const char *format, ...): fill `reason` and
+ * return `error`, so that refusing is one statement. A macro, because the compiler must see that an
+ * error comes out: it would warn of outputs that are left unset otherwise.
+ */
+#define reason_set(reason, error, ...) (reason_fill(reason, __VA_ARGS__), reason_error(error))
 
 #endif

@@ -1,4 +1,5 @@
-/* Runs a fuzz target over every file of the given folders, so each saved input is an ordinary test. */
+/* Runs a fuzz target over every file of the given folders, so each saved input is an ordinary test.
+ */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,6 +29,8 @@ static void replay(const char *folder, const char *name)
     (void)fclose(file);
     /* A fresh allocation of the exact length, so that a sanitizer sees a read past the end. */
     uint8_t *exact = realloc(bytes, length + (length == 0));
+    printf("# %s\n", path); /* the last line to be seen, should this input crash it */
+    (void)fflush(stdout);
     (void)LLVMFuzzerTestOneInput(exact, length);
     free(exact);
     printf("ok %d - %s\n", ++count, name);
