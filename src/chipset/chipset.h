@@ -57,7 +57,7 @@ struct chipset_host {
     void (*serial_output)(void *owner, const uint8_t *bytes, size_t length);
     /* Ask for chipset_timer_expired(timer) at `deadline_ns` of now_ns; 0 = never mind. */
     void (*set_timer)(void *owner, unsigned timer, uint64_t deadline_ns);
-    uint64_t (*now_ns)(void *owner);      /* monotonic */
+    uint64_t (*now_ns)(void *owner);       /* monotonic */
     uint64_t (*wall_clock_s)(void *owner); /* seconds since 1970, UTC */
 };
 
