@@ -22,9 +22,9 @@ int loading_take(struct loading *loading, uint64_t gpa, uint64_t size, const cha
     int r = placement_take(&loading->placement, gpa, size);
     if (r == -EFAULT)
         return loading_refuse(loading, -ENOMEM,
-                              "%s needs memory at 0x%" PRIx64 " (0x%" PRIx64
-                              " bytes), where the guest has none",
-                              what, gpa, size);
+                              "%s needs %" PRIu64 " bytes at 0x%" PRIx64 ", which %" PRIu64
+                              " MiB of memory do not have",
+                              what, size, gpa, mem_size(loading->mem) >> 20);
     if (r == -EEXIST)
         return loading_refuse(loading, -ENOEXEC,
                               "%s at 0x%" PRIx64 " (0x%" PRIx64
