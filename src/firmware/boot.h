@@ -14,18 +14,22 @@
 #include "mem/mem.h"
 
 enum boot_mode {
-    BOOT_MODE_PROTECTED_32, /* flat 32-bit, paging off: multiboot, PVH */
+    BOOT_MODE_PROTECTED_32, /* flat 32-bit, paging off: multiboot, PVH, 32-bit Linux */
     BOOT_MODE_LONG_64,      /* 64-bit, identity-mapped by our page tables: Linux boot protocol */
 };
 
-/* What vCPU 0 starts with; all that is not named is the state after reset. */
+/*
+ * What vCPU 0 starts with; all that is not named is the state after reset, interrupts off. In both
+ * modes CS = 0x10 (64-bit code in LONG_64, else flat 32-bit), DS = ES = SS = 0x18 (flat data), from
+ * the table at gdt_base.
+ */
 struct boot_state {
     enum boot_mode mode;
     uint64_t rip;
     uint64_t rsp;
     uint64_t rax, rbx, rsi;
-    uint64_t cr3;                 /* LONG_64 only */
-    uint64_t gdt_base;            /* selectors 0x10 code, 0x18 data */
+    uint64_t cr3; /* LONG_64 only */
+    uint64_t gdt_base;
     uint16_t gdt_limit;
 };
 
@@ -51,7 +55,13 @@ struct boot_config {
     uint64_t rsdp_gpa; /* of the ACPI tables made before, 0 = none */
 };
 
-/* Find out what the kernel is by its bytes, load it, and say how to start it. */
+/*
+ * Find out what the kernel is by its bytes, load it, and say how to start it.
+ *
+ * Returns 0, or with `reason` filled and `ret` untouched: -ENOEXEC, no kernel that can be booted;
+ * -ENOMEM, it does not fit the guest's memory; -E2BIG, command line or modules are too many;
+ * -EINVAL, modules for a kernel that takes none. What a refused boot left in RAM is undefined.
+ */
 int boot_load(struct mem *mem, const struct boot_config *config, struct boot_state *ret,
               struct reason *reason);
 

@@ -1,4 +1,5 @@
-/* SMBIOS 3.0 entry point and tables in 0xF0000–0xFFFFF: BIOS, system, chassis, processor, memory. */
+/* SMBIOS 3.0 entry point and tables in 0xF0000–0xFFFFF: BIOS, system, chassis, processor, memory.
+ */
 #ifndef FIRMWARE_SMBIOS_H
 #define FIRMWARE_SMBIOS_H
 

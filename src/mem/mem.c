@@ -1,0 +1,233 @@
+/*
+ * Guest-physical memory over one sealed memfd. The invariants are in mem.h.
+ *
+ * The file is dense: the bytes of the second range follow those of the first, so the hole below
+ * 4 GiB costs address space only. Host addresses are sparse: base + gpa, always.
+ */
+#include "mem/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define FOUR_GIB     UINT64_C(0x100000000)
+#define SIZE_MIN     UINT64_C(0x100000)
+#define SIZE_MAX_RAM (UINT64_C(1) << 40)
+
+/* Translated code reaches at most a signed 32-bit displacement past a checked address. */
+#define GUARD_SIZE UINT64_C(0x80000000)
+
+/* So that a huge page of the guest is one of the host. */
+#define BASE_ALIGNMENT UINT64_C(0x200000)
+
+enum { MAX_RANGES = 2 };
+
+struct mem {
+    uint8_t *reservation;
+    size_t reservation_size;
+    uint8_t *base;
+    uint64_t size;
+    int fd;
+    size_t range_count;
+    struct mem_range range[MAX_RANGES];
+    mem_observer_fn observer;
+    void *observer_owner;
+};
+
+static int plan_ranges(struct mem *mem, uint64_t size, uint64_t hole_start)
+{
+    if (size < SIZE_MIN || size > SIZE_MAX_RAM || size % MEM_PAGE_SIZE != 0)
+        return -EINVAL;
+    if (hole_start < SIZE_MIN || hole_start > FOUR_GIB || hole_start % MEM_PAGE_SIZE != 0)
+        return -EINVAL;
+    mem->size = size;
+    mem->range_count = 1;
+    /* Without a hole there is one range, so that an access across 4 GiB stays in one. */
+    bool split = size > hole_start && hole_start < FOUR_GIB;
+    mem->range[0] = (struct mem_range){.gpa = 0, .size = split ? hole_start : size};
+    if (split) {
+        mem->range[1] = (struct mem_range){.gpa = FOUR_GIB, .size = size - hole_start};
+        mem->range_count = 2;
+    }
+    return 0;
+}
+
+/* Sealed, because a file that shrinks under its mapping turns every access into SIGBUS. */
+static int open_backing(struct mem *mem)
+{
+    auto_close int fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -ENOMEM;
+    if (ftruncate(fd, (off_t)mem->size) != 0)
+        return -ENOMEM;
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+        return -ENOMEM;
+    mem->fd = take_fd(&fd);
+    return 0;
+}
+
+static int reserve(struct mem *mem)
+{
+    uint64_t size = GUARD_SIZE + BASE_ALIGNMENT + mem_end(mem) + GUARD_SIZE;
+    void *at = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED)
+        return -ENOMEM;
+    mem->reservation = at;
+    mem->reservation_size = size;
+    uint64_t misaligned = (uintptr_t)at % BASE_ALIGNMENT;
+    mem->base = mem->reservation + GUARD_SIZE + (BASE_ALIGNMENT - misaligned) % BASE_ALIGNMENT;
+    return 0;
+}
+
+static int map_ranges(struct mem *mem)
+{
+    for (size_t i = 0; i < mem->range_count; i++) {
+        uint64_t offset;
+        int fd = mem_range_fd(mem, i, &offset);
+        uint8_t *at = mem->base + mem->range[i].gpa;
+        size_t size = mem->range[i].size;
+        if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) ==
+            MAP_FAILED)
+            return -ENOMEM;
+        /* Hints: a kernel that refuses them costs speed, or a larger core file, nothing else. */
+        (void)madvise(at, size, MADV_HUGEPAGE);
+        (void)madvise(at, size, MADV_DONTDUMP);
+    }
+    return 0;
+}
+
+static int set_up(struct mem *mem, uint64_t size, uint64_t hole_start)
+{
+    int r = plan_ranges(mem, size, hole_start);
+    if (r == 0)
+        r = open_backing(mem);
+    if (r == 0)
+        r = reserve(mem);
+    if (r == 0)
+        r = map_ranges(mem);
+    return r;
+}
+
+int mem_create(uint64_t size, uint64_t hole_start, struct mem **ret)
+{
+    struct mem *mem = calloc(1, sizeof(*mem));
+    if (mem == NULL)
+        return -ENOMEM;
+    mem->fd = -1;
+    int r = set_up(mem, size, hole_start);
+    if (r < 0) {
+        mem_destroy(mem);
+        return r;
+    }
+    *ret = mem;
+    return 0;
+}
+
+void mem_destroy(struct mem *mem)
+{
+    if (mem == NULL)
+        return;
+    if (mem->reservation != NULL)
+        (void)munmap(mem->reservation, mem->reservation_size);
+    cleanup_close(&mem->fd);
+    free(mem);
+}
+
+uint64_t mem_size(const struct mem *mem)
+{
+    return mem->size;
+}
+
+size_t mem_range_count(const struct mem *mem)
+{
+    return mem->range_count;
+}
+
+struct mem_range mem_range_at(const struct mem *mem, size_t index)
+{
+    return index < mem->range_count ? mem->range[index] : (struct mem_range){0};
+}
+
+uint8_t *mem_base(const struct mem *mem)
+{
+    return mem->base;
+}
+
+uint64_t mem_end(const struct mem *mem)
+{
+    const struct mem_range *last = &mem->range[mem->range_count - 1];
+    return last->gpa + last->size;
+}
+
+int mem_range_fd(const struct mem *mem, size_t index, uint64_t *ret_offset)
+{
+    if (index >= mem->range_count)
+        return -EINVAL;
+    *ret_offset = index == 0 ? 0 : mem->range[0].size;
+    return mem->fd;
+}
+
+/* The subtractions cannot wrap, whatever the guest chose for gpa and length. */
+static bool range_holds(const struct mem_range *range, uint64_t gpa, uint64_t length)
+{
+    return gpa >= range->gpa && length <= range->size && gpa - range->gpa <= range->size - length;
+}
+
+bool mem_is_ram(const struct mem *mem, uint64_t gpa, uint64_t length)
+{
+    for (size_t i = 0; i < mem->range_count; i++)
+        if (range_holds(&mem->range[i], gpa, length))
+            return true;
+    return false;
+}
+
+int mem_read(const struct mem *mem, uint64_t gpa, void *ret, size_t length)
+{
+    if (!mem_is_ram(mem, gpa, length))
+        return -EFAULT;
+    if (length > 0)
+        memcpy(ret, mem->base + gpa, length);
+    return 0;
+}
+
+int mem_write(struct mem *mem, uint64_t gpa, const void *bytes, size_t length)
+{
+    if (!mem_is_ram(mem, gpa, length))
+        return -EFAULT;
+    if (length > 0)
+        memcpy(mem->base + gpa, bytes, length);
+    mem_written(mem, gpa, length);
+    return 0;
+}
+
+int mem_fill(struct mem *mem, uint64_t gpa, uint8_t value, size_t length)
+{
+    if (!mem_is_ram(mem, gpa, length))
+        return -EFAULT;
+    if (length > 0)
+        memset(mem->base + gpa, value, length);
+    mem_written(mem, gpa, length);
+    return 0;
+}
+
+uint8_t *mem_pin(struct mem *mem, uint64_t gpa, uint64_t length)
+{
+    return mem_is_ram(mem, gpa, length) ? mem->base + gpa : NULL;
+}
+
+void mem_written(struct mem *mem, uint64_t gpa, uint64_t length)
+{
+    if (mem->observer != NULL && length > 0)
+        mem->observer(mem->observer_owner, gpa, length);
+}
+
+void mem_set_observer(struct mem *mem, mem_observer_fn fn, void *owner)
+{
+    mem->observer = fn;
+    mem->observer_owner = owner;
+}
