@@ -1,8 +1,9 @@
 /*
  * One partition, assembled: memory, engine, chipset, firmware and a thread a vCPU.
  *
- * Threads. machine_create, _start, _wait and _destroy are for one owner thread. Serial input and the
- * power verbs may come from any thread. Callbacks come from vCPU threads and must not block.
+ * Threads. machine_create, _start, _wait and _destroy are for one owner thread, and not while the
+ * loop runs on another. Serial input and the power verbs may come from any thread. Callbacks come
+ * from vCPU threads and from the loop thread.
  */
 #ifndef MACHINE_MACHINE_H
 #define MACHINE_MACHINE_H
@@ -25,21 +26,27 @@ struct machine_config {
     uint64_t memory_size; /* bytes, a multiple of 1 MiB */
     struct boot_config boot;
     bool debug_exit, test_devices;
+    bool end_on_reset; /* a guest's reset is the end: MACHINE_END_RESET */
     struct loop *loop; /* its thread serves the device timers */
     void *owner;
+    /* In order, one call at a time; on a vCPU thread it may wait, on the loop's it must not. */
     void (*serial_output)(void *owner, const uint8_t *bytes, size_t length);
-    /* There is room again for machine_serial_input. */
+    /* There is room again for machine_serial_input, which may be called from within. */
     void (*serial_ready)(void *owner);
-    /* The partition stopped by itself; called once, from any thread; then machine_wait returns. */
+    /*
+     * The partition stopped by itself; called once, from any thread; then machine_wait returns.
+     * It must not wait nor call the machine.
+     */
     void (*stopped)(void *owner);
 };
 
 enum machine_end_kind {
     MACHINE_END_POWER_OFF,
     MACHINE_END_DEBUG_EXIT,   /* code */
-    MACHINE_END_TRIPLE_FAULT, /* vcpu: see machine_describe_vcpu */
-    MACHINE_END_ENGINE_FAILED,
-    MACHINE_END_STOPPED, /* machine_stop */
+    MACHINE_END_RESET,        /* only with end_on_reset */
+    MACHINE_END_TRIPLE_FAULT, /* vcpu: its registers by machine_vcpu_registers */
+    MACHINE_END_FAILED,       /* reason: the engine or a reset gave up */
+    MACHINE_END_STOPPED,      /* machine_stop */
 };
 
 struct machine_end {
@@ -49,6 +56,11 @@ struct machine_end {
     struct reason reason;
 };
 
+/*
+ * The files and strings of config->boot stay the caller's and must outlive the machine: a guest's
+ * reset loads them again. -ENOEXEC when the images cannot be booted, -ENOMEM when the host refuses
+ * the memory, else what the engine says.
+ */
 int machine_create(const struct machine_config *config, struct machine **ret,
                    struct reason *reason);
 void machine_destroy(struct machine *machine);

@@ -1,0 +1,60 @@
+/* What the commands of `partita` share: one table of commands, one of options a command. */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* What may follow an option: for completion. */
+enum cli_value_kind { CLI_FLAG, CLI_TEXT, CLI_FILE, CLI_WORDS };
+
+struct cli_option {
+    const char *name;
+    char letter; /* 0: only the long form */
+    enum cli_value_kind kind;
+    const char *value; /* as shown in the help: "FILE" */
+    const char *words; /* CLI_WORDS: those that may be typed, separated by spaces */
+    const char *help;
+    /* Take the value (NULL for a flag) into the command's own struct: 0, or an exit code. */
+    int (*take)(void *command, const char *value);
+};
+
+struct cli_command {
+    const char *name;
+    const char *summary; /* NULL: not for people */
+    int (*main)(int argc, char **argv);
+    const struct cli_option *options; /* ends with one without a name; NULL: none */
+};
+
+enum { CLI_EXIT_USAGE = 2 };
+
+extern const struct cli_option run_options[];
+int run_main(int argc, char **argv);
+
+extern const struct cli_option host_options[];
+int host_main(int argc, char **argv);
+
+/* ---- options.c ---- */
+
+/* Call take() for each option; `argv[0]` is the command's name. 0, or an exit code after one line.
+ */
+int cli_parse(const struct cli_option *options, int argc, char **argv, void *command);
+void cli_print_options(FILE *to, const struct cli_option *options);
+
+/* The nearest of `count` names when it is near enough to be meant, else NULL. */
+const char *cli_nearest(const char *typed, const char *const *names, size_t count);
+
+/* ---- complete.c ---- */
+
+/*
+ * `words` are those after "partita"; the last one, which may be empty, is to be completed. Prints
+ * the candidates, a line each; ":files" asks the shell for file names.
+ */
+void cli_complete(const struct cli_command *commands, int count, char *const *words);
+
+/* "partita: …" on standard error. */
+void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,89 @@
+/* Candidates for the shell's completion, from the same tables that parse and help. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static void offer(const char *candidate, size_t length, const char *start)
+{
+    size_t typed = strlen(start);
+
+    if (typed <= length && strncmp(candidate, start, typed) == 0)
+        (void)printf("%.*s\n", (int)length, candidate);
+}
+
+static void offer_commands(const struct cli_command *commands, int count, const char *start)
+{
+    for (int i = 0; i < count; i++) {
+        if (commands[i].summary != NULL)
+            offer(commands[i].name, strlen(commands[i].name), start);
+    }
+}
+
+static void offer_options(const struct cli_option *options, const char *start)
+{
+    char name[64];
+
+    for (; options->name != NULL; options++) {
+        int length = snprintf(name, sizeof(name), "--%s", options->name);
+        if (length > 0)
+            offer(name, (size_t)length, start);
+    }
+}
+
+static void offer_values(const struct cli_option *option, const char *start)
+{
+    if (option->kind == CLI_FILE)
+        (void)puts(":files");
+    if (option->kind != CLI_WORDS)
+        return;
+    for (const char *word = option->words; *word != '\0';) {
+        size_t length = strcspn(word, " ");
+        offer(word, length, start);
+        word += length + (word[length] == ' ');
+    }
+}
+
+/* The option that `word` is, when its value is the next word. */
+static const struct cli_option *option_awaiting_value(const struct cli_option *options,
+                                                      const char *word)
+{
+    for (; options->name != NULL; options++) {
+        bool long_form = strncmp(word, "--", 2) == 0 && strcmp(word + 2, options->name) == 0;
+        bool short_form =
+            word[0] == '-' && options->letter != 0 && word[1] == options->letter && word[2] == '\0';
+        if (options->kind != CLI_FLAG && (long_form || short_form))
+            return options;
+    }
+    return NULL;
+}
+
+void cli_complete(const struct cli_command *commands, int count, char *const *words)
+{
+    const struct cli_option *options = NULL;
+    const char *last = "";
+    const char *before = "";
+    int length = 0;
+
+    for (; words[length] != NULL; length++) {
+        before = last;
+        last = words[length];
+    }
+    if (length <= 1) {
+        offer_commands(commands, count, last);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        if (strcmp(words[0], commands[i].name) == 0)
+            options = commands[i].options;
+    }
+    if (strcmp(words[0], "help") == 0 && length == 2)
+        offer_commands(commands, count, last);
+    if (options == NULL)
+        return;
+    const struct cli_option *awaiting = option_awaiting_value(options, before);
+    if (awaiting != NULL)
+        offer_values(awaiting, last);
+    else
+        offer_options(options, last);
+}

@@ -1,0 +1,102 @@
+/* partita: the table of its commands. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static int help_main(int argc, char **argv);
+static int version_main(int argc, char **argv);
+static int complete_main(int argc, char **argv);
+
+static const struct cli_command commands[] = {
+    {"run", "boot a guest in this process", run_main, run_options},
+    {"host", "show the engines, what they can do here, and the choice", host_main, host_options},
+    {"help", "show this text, or that of a command", help_main, NULL},
+    {"version", "show the version", version_main, NULL},
+    {"__complete", NULL, complete_main, NULL},
+};
+enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
+
+static const struct cli_command *find_command(const char *name)
+{
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+static int refuse_unknown(const char *typed)
+{
+    const char *names[COMMAND_COUNT];
+    size_t count = 0;
+
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (commands[i].summary != NULL)
+            names[count++] = commands[i].name;
+    }
+    const char *meant = cli_nearest(typed, names, count);
+    if (meant != NULL)
+        cli_error("unknown command '%s'; did you mean %s?", typed, meant);
+    else
+        cli_error("unknown command '%s'; try 'partita help'", typed);
+    return CLI_EXIT_USAGE;
+}
+
+static void print_help(FILE *to)
+{
+    (void)fputs("Usage: partita COMMAND [OPTION]...\n"
+                "Run virtual machines, with hardware virtualisation or without.\n\n",
+                to);
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        if (commands[i].summary != NULL)
+            (void)fprintf(to, "  %-10s%s\n", commands[i].name, commands[i].summary);
+    }
+    (void)fputs("\n'partita COMMAND --help' says more; so do partita(1) and partita-run(1).\n", to);
+}
+
+static int help_main(int argc, char **argv)
+{
+    static char help_option[] = "--help";
+
+    if (argc < 2 || strcmp(argv[1], "help") == 0 || argv[1][0] == '-') {
+        print_help(stdout);
+        return 0;
+    }
+    const struct cli_command *command = find_command(argv[1]);
+    if (command == NULL || command->options == NULL)
+        return refuse_unknown(argv[1]);
+    char *arguments[] = {argv[1], help_option, NULL};
+    return command->main(2, arguments);
+}
+
+static int version_main(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    (void)puts("partita " PARTITA_VERSION);
+    return 0;
+}
+
+static int complete_main(int argc, char **argv)
+{
+    (void)argc;
+    cli_complete(commands, COMMAND_COUNT, argv + 1);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return CLI_EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    else if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        name = "version";
+
+    const struct cli_command *command = find_command(name);
+    return command != NULL ? command->main(argc - 1, argv + 1) : refuse_unknown(name);
+}

@@ -1,0 +1,163 @@
+/* Options by table: getopt_long does the syntax, the table does the rest. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+enum { MAX_OPTIONS = 32, MAX_NAME = 32 };
+
+void cli_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)fputs("partita: ", stderr);
+    (void)vfprintf(stderr, format, args);
+    (void)fputc('\n', stderr);
+    va_end(args);
+}
+
+static unsigned smaller(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+/* Levenshtein's distance; names longer than MAX_NAME are far from everything. */
+static unsigned distance(const char *left, const char *right)
+{
+    unsigned row[MAX_NAME + 1];
+    size_t width = strlen(right);
+
+    if (width > MAX_NAME || strlen(left) > MAX_NAME)
+        return MAX_NAME;
+    for (unsigned i = 0; i <= width; i++)
+        row[i] = i;
+    for (unsigned y = 1; *left != '\0'; left++, y++) {
+        unsigned diagonal = row[0];
+        row[0] = y;
+        for (size_t x = 1; x <= width; x++) {
+            unsigned change = diagonal + (*left != right[x - 1]);
+            diagonal = row[x];
+            row[x] = smaller(change, smaller(row[x], row[x - 1]) + 1);
+        }
+    }
+    return row[width];
+}
+
+const char *cli_nearest(const char *typed, const char *const *names, size_t count)
+{
+    const char *best = NULL;
+    unsigned best_distance = 3; /* beyond two slips it is another word */
+
+    for (size_t i = 0; i < count; i++) {
+        unsigned apart = distance(typed, names[i]);
+        bool prefix = strlen(typed) >= 3 && strncmp(names[i], typed, strlen(typed)) == 0;
+        if (prefix)
+            apart = 1;
+        if (apart < best_distance && apart < strlen(names[i])) {
+            best = names[i];
+            best_distance = apart;
+        }
+    }
+    return best;
+}
+
+static int refuse_unknown(const struct cli_option *options, const char *command, const char *typed)
+{
+    const char *names[MAX_OPTIONS];
+    char name[MAX_NAME + 1] = "";
+
+    size_t count = 0;
+
+    for (; options[count].name != NULL && count < MAX_OPTIONS; count++)
+        names[count] = options[count].name;
+    if (strncmp(typed, "--", 2) == 0)
+        (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(typed + 2, "="), typed + 2);
+    const char *meant = name[0] != '\0' ? cli_nearest(name, names, count) : NULL;
+    if (meant != NULL)
+        cli_error("%s: unknown option '%s'; did you mean --%s?", command, typed, meant);
+    else
+        cli_error("%s: unknown option '%s'; try 'partita %s --help'", command, typed, command);
+    return CLI_EXIT_USAGE;
+}
+
+static void fill_getopt(const struct cli_option *options, struct option *ret_long, char *ret_short)
+{
+    *ret_short++ = '+'; /* stop at the first word that is no option */
+    *ret_short++ = ':'; /* tell a missing value from an unknown option */
+    size_t count = 0;
+
+    for (; options[count].name != NULL && count < MAX_OPTIONS; count++) {
+        const struct cli_option *option = &options[count];
+        ret_long[count] = (struct option){
+            .name = option->name,
+            .has_arg = option->kind == CLI_FLAG ? no_argument : required_argument,
+            .val = option->letter,
+        };
+        if (option->letter != 0)
+            *ret_short++ = option->letter;
+    }
+    *ret_short = '\0';
+    ret_long[count] = (struct option){0};
+}
+
+static const struct cli_option *by_letter(const struct cli_option *options, int letter)
+{
+    while (options->letter != letter)
+        options++;
+    return options;
+}
+
+int cli_parse(const struct cli_option *options, int argc, char **argv, void *command)
+{
+    struct option longs[MAX_OPTIONS + 1];
+    char shorts[MAX_OPTIONS + 3];
+
+    fill_getopt(options, longs, shorts);
+    opterr = 0;
+    optind = 0;
+    for (;;) {
+        int index = -1;
+        int at = optind == 0 ? 1 : optind;
+        /* One thread, at the start of the process. */
+        int found =
+            getopt_long(argc, argv, shorts, longs, &index); /* NOLINT(concurrency-mt-unsafe) */
+        if (found == -1)
+            break;
+        if (found == '?')
+            return refuse_unknown(options, argv[0], argv[at]);
+        if (found == ':') {
+            cli_error("%s: %s needs a value", argv[0], argv[at]);
+            return CLI_EXIT_USAGE;
+        }
+        const struct cli_option *option = index >= 0 ? &options[index] : by_letter(options, found);
+        int code = option->take(command, optarg);
+        if (code != 0)
+            return code;
+    }
+    if (optind < argc) {
+        cli_error("%s: '%s' is not an option; try 'partita %s --help'", argv[0], argv[optind],
+                  argv[0]);
+        return CLI_EXIT_USAGE;
+    }
+    return 0;
+}
+
+void cli_print_options(FILE *to, const struct cli_option *options)
+{
+    enum { COLUMN = 26 };
+
+    for (const struct cli_option *option = options; option->name != NULL; option++) {
+        char left[64];
+        char letter[8] = "";
+        if (option->letter != 0)
+            (void)snprintf(letter, sizeof(letter), "-%c, ", option->letter);
+        (void)snprintf(left, sizeof(left), "  %s--%s%s%s", letter, option->name,
+                       option->value != NULL ? " " : "",
+                       option->value != NULL ? option->value : "");
+        if (strlen(left) < COLUMN)
+            (void)fprintf(to, "%-*s%s\n", COLUMN, left, option->help);
+        else
+            (void)fprintf(to, "%s\n%*s%s\n", left, COLUMN, "", option->help);
+    }
+}

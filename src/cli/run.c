@@ -1,0 +1,279 @@
+/* partita run: one partition, in this process, without a manager. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+
+#include "cli/cli.h"
+#include "cli/size.h"
+#include "engine/engine.h"
+#include "worker/worker.h"
+
+struct run_command {
+    struct worker_config worker;
+    enum engine_choice engine;
+    bool help;
+};
+
+enum { DEFAULT_MEMORY_MIB = 512, MIB = 1 << 20 };
+#define MAX_MEMORY (UINT64_C(1) << 40)
+
+static int usage_error(const char *option, const char *value, const char *wanted)
+{
+    cli_error("run: --%s '%s': %s", option, value, wanted);
+    return CLI_EXIT_USAGE;
+}
+
+/* ---- one function an option ---- */
+
+static int take_kernel(void *command, const char *value)
+{
+    ((struct run_command *)command)->worker.kernel_path = value;
+    return 0;
+}
+
+static int take_initrd(void *command, const char *value)
+{
+    ((struct run_command *)command)->worker.initrd_path = value;
+    return 0;
+}
+
+static int take_append(void *command, const char *value)
+{
+    ((struct run_command *)command)->worker.machine.boot.command_line = value;
+    return 0;
+}
+
+static int take_module(void *command, const char *value)
+{
+    struct worker_config *worker = &((struct run_command *)command)->worker;
+
+    if (worker->module_count == BOOT_MAX_MODULES) {
+        cli_error("run: more than %d modules", BOOT_MAX_MODULES);
+        return CLI_EXIT_USAGE;
+    }
+    /* "FILE,ARGUMENTS": the file's name ends at the first comma. The copy lives as long as us. */
+    char *path = strdup(value);
+    if (path == NULL) {
+        cli_error("out of memory");
+        return WORKER_EXIT_FAILED;
+    }
+    char *comma = strchr(path, ',');
+    if (comma != NULL)
+        *comma = '\0';
+    worker->modules[worker->module_count++] = (struct worker_module){
+        .path = path,
+        .command_line = comma != NULL ? comma + 1 : NULL,
+    };
+    return 0;
+}
+
+/* What the host could give if it swapped hard; beyond it the number is a slip. */
+static uint64_t memory_limit(void)
+{
+    struct sysinfo info;
+
+    if (sysinfo(&info) < 0)
+        return MAX_MEMORY;
+    uint64_t limit = (uint64_t)info.totalram * info.mem_unit * 8;
+    return limit < MAX_MEMORY ? limit : MAX_MEMORY;
+}
+
+static int take_memory(void *command, const char *value)
+{
+    uint64_t size = 0;
+
+    int error = size_parse(value, &size);
+    if (error == -EINVAL)
+        return usage_error("memory", value, "a size is wanted, as 512M or 2G");
+    if (error == 0 && size > 0 && size < MIB)
+        return usage_error("memory", value,
+                           "too small, 1M is the least; mind the unit, as in 512M");
+    if (error == 0 && (size == 0 || size % MIB != 0))
+        return usage_error("memory", value, "a multiple of 1M is wanted");
+    if (error < 0 || size > memory_limit()) {
+        cli_error("run: --memory '%s': more than this host could give, %llu GiB", value,
+                  (unsigned long long)(memory_limit() >> 30));
+        return WORKER_EXIT_REFUSED;
+    }
+    ((struct run_command *)command)->worker.machine.memory_size = size;
+    return 0;
+}
+
+static int take_cpus(void *command, const char *value)
+{
+    char *end = NULL;
+    unsigned long count = strtoul(value, &end, 10);
+
+    if (*value < '0' || *value > '9' || *end != '\0' || count < 1 || count > ENGINE_MAX_VCPUS)
+        return usage_error("cpus", value, "a number from 1 to 64 is wanted");
+    ((struct run_command *)command)->worker.machine.vcpu_count = (unsigned)count;
+    return 0;
+}
+
+static int take_engine(void *command, const char *value)
+{
+    struct run_command *run = command;
+
+    if (strcmp(value, "auto") == 0)
+        run->engine = ENGINE_CHOICE_AUTO;
+    else if (strcmp(value, "kvm") == 0)
+        run->engine = ENGINE_CHOICE_KVM;
+    else if (strcmp(value, "soft") == 0)
+        run->engine = ENGINE_CHOICE_SOFT;
+    else
+        return usage_error("engine", value, "auto, kvm or soft is wanted");
+    return 0;
+}
+
+static int take_cpu(void *command, const char *value)
+{
+    struct machine_config *machine = &((struct run_command *)command)->worker.machine;
+
+    if (strcmp(value, "x86-64-v2") == 0)
+        machine->cpu_level = ENGINE_CPU_V2;
+    else if (strcmp(value, "x86-64-v3") == 0)
+        machine->cpu_level = ENGINE_CPU_V3;
+    else if (strcmp(value, "host") == 0)
+        machine->cpu_level = ENGINE_CPU_HOST;
+    else
+        return usage_error("cpu", value, "x86-64-v2, x86-64-v3 or host is wanted");
+    return 0;
+}
+
+static int take_serial(void *command, const char *value)
+{
+    struct serial_config *serial = &((struct run_command *)command)->worker.serial;
+
+    if (strcmp(value, "stdio") == 0)
+        *serial = (struct serial_config){.kind = SERIAL_STDIO};
+    else if (strcmp(value, "pty") == 0)
+        *serial = (struct serial_config){.kind = SERIAL_PTY};
+    else if (strcmp(value, "none") == 0)
+        *serial = (struct serial_config){.kind = SERIAL_NONE};
+    else if (strncmp(value, "file:", 5) == 0 && value[5] != '\0')
+        *serial = (struct serial_config){.kind = SERIAL_FILE, .path = value + 5};
+    else
+        return usage_error("serial", value, "stdio, file:PATH, pty or none is wanted");
+    return 0;
+}
+
+static int take_symbols(void *command, const char *value)
+{
+    ((struct run_command *)command)->worker.symbols_path = value;
+    return 0;
+}
+
+static int take_debug_exit(void *command, const char *value)
+{
+    (void)value;
+    ((struct run_command *)command)->worker.machine.debug_exit = true;
+    return 0;
+}
+
+static int take_test_devices(void *command, const char *value)
+{
+    (void)value;
+    ((struct run_command *)command)->worker.machine.test_devices = true;
+    return 0;
+}
+
+static int take_no_reboot(void *command, const char *value)
+{
+    (void)value;
+    ((struct run_command *)command)->worker.machine.end_on_reset = true;
+    return 0;
+}
+
+static int take_help(void *command, const char *value)
+{
+    (void)value;
+    ((struct run_command *)command)->help = true;
+    return 0;
+}
+
+const struct cli_option run_options[] = {
+    {"kernel", 'k', CLI_FILE, "FILE", NULL, "bzImage, ELF (PVH or vmlinux) or multiboot image",
+     take_kernel},
+    {"initrd", 'i', CLI_FILE, "FILE", NULL, "initial RAM disk", take_initrd},
+    {"append", 'a', CLI_TEXT, "TEXT", NULL, "command line of the kernel", take_append},
+    {"module", 0, CLI_FILE, "FILE[,ARGS]", NULL, "multiboot module; may be repeated", take_module},
+    {"memory", 'm', CLI_TEXT, "SIZE", NULL, "guest memory, as 512M or 2G (default 512M)",
+     take_memory},
+    {"cpus", 'c', CLI_TEXT, "N", NULL, "processors, 1 to 64 (default 1)", take_cpus},
+    {"engine", 0, CLI_WORDS, "auto|kvm|soft", "auto kvm soft", "what runs them (default auto)",
+     take_engine},
+    {"cpu", 0, CLI_WORDS, "LEVEL", "x86-64-v2 x86-64-v3 host",
+     "x86-64-v2, x86-64-v3 or host (default host)", take_cpu},
+    {"serial", 0, CLI_WORDS, "WHERE", "stdio file: pty none",
+     "stdio, file:PATH, pty or none (default stdio)", take_serial},
+    {"symbols", 0, CLI_FILE, "FILE", NULL, "System.map or ELF file, for the report of a crash",
+     take_symbols},
+    {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
+    {"debug-exit", 0, CLI_FLAG, NULL, NULL, "a write to port 0xf4 ends the guest", take_debug_exit},
+    {"test-devices", 0, CLI_FLAG, NULL, NULL, "what bare-metal test images expect",
+     take_test_devices},
+    {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
+    {0},
+};
+
+static void print_help(void)
+{
+    (void)puts("Usage: partita run --kernel FILE [OPTION]...\n"
+               "Boot a guest in this process; its serial port is this terminal.\n");
+    cli_print_options(stdout, run_options);
+    (void)puts("\n"
+               "^] leaves and switches the guest off; Ctrl-C goes to the guest.\n"
+               "\n"
+               "Exit codes: 0 the guest switched itself off, 1 engine or host failed, 2 usage,\n"
+               "3 file or image, 4 the host cannot give what was asked, 10 guest crashed,\n"
+               "11 left with ^], 12 ended by a signal, 13 reset with --no-reboot;\n"
+               "with --debug-exit, what the guest said.\n"
+               "\n"
+               "Examples:\n"
+               "  partita run -k vmlinuz -i initrd.img -a 'console=ttyS0' -m 1G -c 2\n"
+               "  partita run -k memtest.bin -m 64M\n"
+               "  partita run -k test.flat --debug-exit --test-devices </dev/null");
+}
+
+static int check_complete(const struct run_command *run)
+{
+    if (run->worker.kernel_path == NULL) {
+        cli_error("run: --kernel FILE is missing; try 'partita run --help'");
+        return CLI_EXIT_USAGE;
+    }
+    return 0;
+}
+
+int run_main(int argc, char **argv)
+{
+    struct run_command run = {
+        .engine = ENGINE_CHOICE_AUTO,
+        .worker.machine =
+            {
+                .cpu_level = ENGINE_CPU_HOST,
+                .vcpu_count = 1,
+                .memory_size = (uint64_t)DEFAULT_MEMORY_MIB * MIB,
+                .boot.command_line = "",
+            },
+    };
+    struct reason reason = {0};
+
+    int code = cli_parse(run_options, argc, argv, &run);
+    if (code != 0)
+        return code;
+    if (run.help) {
+        print_help();
+        return 0;
+    }
+    code = check_complete(&run);
+    if (code != 0)
+        return code;
+    run.worker.machine.engine = engine_choose(run.engine, &reason);
+    if (run.worker.machine.engine == NULL) {
+        cli_error("no engine: %s", reason.text);
+        return WORKER_EXIT_REFUSED;
+    }
+    return worker_run(&run.worker);
+}

@@ -1,0 +1,115 @@
+/*
+ * The machine as its own files see it.
+ *
+ * Locks, outer first: output_lock, chipset_lock, phase_lock. Letters behind fields say which:
+ *   C  chipset_lock    P  phase_lock    O  output_lock
+ *   S  set before the vCPU threads start, or changed only while all of them wait in a meeting
+ */
+#ifndef MACHINE_MACHINE_PRIVATE_H
+#define MACHINE_MACHINE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/loop.h"
+#include "chipset/chipset.h"
+#include "machine/machine.h"
+
+enum {
+    /* One access makes a byte or two; timers and other vCPUs may add while a batch is delivered. */
+    MACHINE_OUTPUT_BATCH = 4096,
+};
+
+/* RAM ends here below 4 GiB; above come the devices: IOAPIC, local APIC, later PCI. */
+#define MACHINE_HOLE_START UINT64_C(0xc0000000)
+
+struct machine_vcpu {
+    struct machine *machine;
+    unsigned index;
+    struct engine_vcpu *engine; /* S */
+    pthread_t thread;
+    bool thread_started; /* owner thread */
+};
+
+struct machine_timer {
+    struct machine *machine;
+    unsigned index;
+    struct loop_timer *loop_timer;
+};
+
+enum machine_phase {
+    MACHINE_RUNNING,
+    MACHINE_RESETTING, /* every vCPU comes to the meeting; the last one resets */
+    MACHINE_ENDING,    /* every vCPU thread leaves */
+};
+
+struct machine {
+    struct machine_config config;
+    uint8_t uuid[16];
+    struct mem *mem;
+    struct chipset *chipset;            /* C */
+    struct engine_partition *partition; /* S */
+    struct machine_vcpu vcpus[ENGINE_MAX_VCPUS];
+    struct machine_timer timers[CHIPSET_TIMER_COUNT];
+    struct boot_state boot; /* S */
+
+    pthread_mutex_t chipset_lock;
+    uint8_t output[MACHINE_OUTPUT_BATCH]; /* C */
+    size_t output_length;                 /* C */
+    bool input_refused;                   /* C: serial_ready is owed */
+    pthread_mutex_t output_lock;          /* held while serial_output is called: keeps the order */
+
+    pthread_mutex_t phase_lock;
+    pthread_cond_t phase_changed;
+    _Atomic enum machine_phase phase; /* P to write; read without in the vCPU loop */
+    bool vcpus_alive;                 /* P: engine vCPUs exist and may be kicked */
+    unsigned in_meeting;              /* P */
+    uint64_t resets;                  /* P: meetings that ended */
+    bool ended;                       /* P: end is filled */
+    struct machine_end end;           /* P */
+};
+
+/* ---- power.c: phases ---- */
+
+/* Wish for an end; the first wish counts. Any thread, chipset_lock may be held. */
+void machine_end(struct machine *machine, const struct machine_end *end);
+void machine_fail(struct machine *machine, const struct reason *reason);
+void machine_request_reset(struct machine *machine);
+/* Called by a vCPU thread that saw another phase than RUNNING: false when it must leave. */
+bool machine_meet(struct machine_vcpu *vcpu);
+
+/* ---- assemble.c: parts ---- */
+
+/* Engine partition and vCPUs, as at power-on. */
+int machine_create_processors(struct machine *machine, struct reason *reason);
+void machine_destroy_processors(struct machine *machine);
+/* Tables and boot images into zeroed RAM. */
+int machine_load_images(struct machine *machine, struct reason *reason);
+int machine_create_chipset(struct machine *machine, struct reason *reason);
+/* Guest reboot: called while every vCPU thread is in the meeting. */
+int machine_reset(struct machine *machine, struct reason *reason);
+
+/* ---- chipset_access.c ---- */
+
+/*
+ * Take the chipset; on leaving, what it had to say to the outside is passed on with the chipset
+ * unlocked. A vCPU thread waits its turn, so that a slow terminal slows the guest down; any other
+ * thread (`wait` false) leaves its bytes to whoever is at it.
+ */
+struct chipset *machine_enter_chipset(struct machine *machine);
+void machine_leave_chipset(struct machine *machine, bool wait);
+/* What the chipset calls; `owner` is the machine. */
+struct chipset_host machine_chipset_host(struct machine *machine);
+
+/* ---- vcpu.c ---- */
+
+void *machine_vcpu_thread(void *vcpu);
+
+/* ---- boot_registers.c ---- */
+
+/* The state after reset, Intel SDM vol. 3A § 9.1.1, of what `registers` holds; TSC is kept. */
+void registers_after_reset(struct engine_registers *registers);
+/* vCPU 0 at the start of a boot image; `registers` holds the state after reset. */
+void registers_for_boot(struct engine_registers *registers, const struct boot_state *boot);
+
+#endif

@@ -1,0 +1,20 @@
+/* The files of a boot, in memory for as long as the machine may boot them again. */
+#ifndef WORKER_IMAGES_H
+#define WORKER_IMAGES_H
+
+#include "worker/worker.h"
+
+struct images {
+    struct boot_config boot;
+    struct boot_module modules[BOOT_MAX_MODULES];
+};
+
+/* Fill `images->boot` from the paths of `config`; -errno and a reason that names the file. */
+int images_read(const struct worker_config *config, struct images *images, struct reason *reason);
+void images_release(struct images *images);
+
+/* One file, copied: what happens to it later does not matter. An empty one is refused. */
+int image_read(const char *path, struct boot_file *ret, struct reason *reason);
+void image_release(struct boot_file *file);
+
+#endif

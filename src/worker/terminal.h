@@ -1,0 +1,15 @@
+/*
+ * The terminal on a descriptor, raw while a guest has it and always given back as it was: at the
+ * end, and when the process dies of a fault or an abort. One terminal a process.
+ */
+#ifndef WORKER_TERMINAL_H
+#define WORKER_TERMINAL_H
+
+/* Returns 0, -ENOTTY when it is none, -EIO when the process is in the background of it. */
+int terminal_enter_raw(int fd);
+/* Raw again after the process was stopped and continued. */
+void terminal_reenter_raw(void);
+/* Does nothing when no terminal is raw. */
+void terminal_restore(void);
+
+#endif

@@ -1,0 +1,331 @@
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "worker/images.h"
+#include "worker/report.h"
+#include "worker/symbols.h"
+
+/* How the worker came to its end, when it was not by the guest. */
+enum worker_cause { CAUSE_GUEST, CAUSE_LEFT, CAUSE_SIGNAL, CAUSE_OUTPUT };
+
+struct worker {
+    const struct worker_config *config;
+    struct loop *loop;
+    struct images images;
+    struct boot_file symbols_file;
+    struct symbols *symbols;
+    struct machine *machine;
+    struct serial *serial;
+    int signal_fd;
+    struct loop_watch *signal_watch;
+    sigset_t signals_before;
+    /* loop thread */
+    enum worker_cause cause;
+    int signal;
+    struct reason reason;
+};
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void say(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)fputs("partita: ", stderr);
+    (void)vfprintf(stderr, format, args);
+    (void)fputc('\n', stderr);
+    va_end(args);
+}
+
+/* ---- what machine and serial port tell ---- */
+
+static void machine_output(void *owner, const uint8_t *bytes, size_t length)
+{
+    const struct worker *worker = owner;
+    serial_output(worker->serial, bytes, length);
+}
+
+static void machine_ready(void *owner)
+{
+    const struct worker *worker = owner;
+    serial_ready(worker->serial);
+}
+
+static void machine_stopped(void *owner)
+{
+    const struct worker *worker = owner;
+    loop_stop(worker->loop);
+}
+
+static size_t input_arrived(void *owner, const uint8_t *bytes, size_t length)
+{
+    const struct worker *worker = owner;
+    return machine_serial_input(worker->machine, bytes, length);
+}
+
+static void leave(struct worker *worker, enum worker_cause cause)
+{
+    if (worker->cause == CAUSE_GUEST)
+        worker->cause = cause;
+    loop_stop(worker->loop);
+}
+
+static void escape_typed(void *owner)
+{
+    leave(owner, CAUSE_LEFT);
+}
+
+static void output_failed(void *owner, const struct reason *reason)
+{
+    struct worker *worker = owner;
+
+    worker->reason = *reason;
+    leave(worker, CAUSE_OUTPUT);
+}
+
+/* ---- signals ---- */
+
+static void signal_arrived(void *owner, uint32_t events)
+{
+    struct worker *worker = owner;
+    struct signalfd_siginfo info;
+
+    (void)events;
+    if (read(worker->signal_fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (info.ssi_signo == SIGCONT) {
+        serial_continued(worker->serial);
+        return;
+    }
+    worker->signal = (int)info.ssi_signo;
+    leave(worker, CAUSE_SIGNAL);
+}
+
+/* SIGPIPE stays blocked, so that a closed output is an error of write(). */
+static int take_signals(struct worker *worker, struct reason *reason)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGCONT};
+    sigset_t watched;
+    sigset_t blocked;
+
+    (void)sigemptyset(&watched);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        (void)sigaddset(&watched, signals[i]);
+    blocked = watched;
+    (void)sigaddset(&blocked, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &blocked, &worker->signals_before);
+
+    worker->signal_fd = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (worker->signal_fd < 0)
+        return reason_set(reason, -errno, "signals cannot be watched");
+    int error = loop_watch_create(worker->loop, worker->signal_fd, EPOLLIN, signal_arrived, worker,
+                                  &worker->signal_watch);
+    return error < 0 ? reason_set(reason, error, "signals cannot be watched") : 0;
+}
+
+static void give_signals_back(struct worker *worker)
+{
+    if (worker->signal_watch != NULL)
+        loop_watch_destroy(worker->signal_watch);
+    worker->signal_watch = NULL;
+    if (worker->signal_fd >= 0)
+        (void)close(worker->signal_fd);
+    worker->signal_fd = -1;
+    (void)pthread_sigmask(SIG_SETMASK, &worker->signals_before, NULL);
+}
+
+/* ---- set-up: each step returns an exit code, 0 to go on ---- */
+
+static int read_files(struct worker *worker, struct reason *reason)
+{
+    const char *path = worker->config->symbols_path;
+
+    if (images_read(worker->config, &worker->images, reason) < 0)
+        return WORKER_EXIT_IMAGE;
+    if (path == NULL)
+        return 0;
+    if (image_read(path, &worker->symbols_file, reason) < 0)
+        return WORKER_EXIT_IMAGE;
+    struct reason why = {0};
+    if (symbols_parse(worker->symbols_file.bytes, worker->symbols_file.length, &worker->symbols,
+                      &why) < 0) {
+        (void)reason_set(reason, 0, "%s: %s", path, why.text);
+        return WORKER_EXIT_IMAGE;
+    }
+    return 0;
+}
+
+static int create_machine(struct worker *worker, struct reason *reason)
+{
+    struct machine_config config = worker->config->machine;
+
+    config.boot = worker->images.boot;
+    config.loop = worker->loop;
+    config.owner = worker;
+    config.serial_output = machine_output;
+    config.serial_ready = machine_ready;
+    config.stopped = machine_stopped;
+    switch (machine_create(&config, &worker->machine, reason)) {
+    case 0:
+        return 0;
+    case -ENOEXEC:
+        return WORKER_EXIT_IMAGE;
+    case -ENOMEM:
+    case -EINVAL:
+        return WORKER_EXIT_REFUSED;
+    default:
+        return WORKER_EXIT_FAILED;
+    }
+}
+
+static int connect_serial(struct worker *worker, struct reason *reason)
+{
+    const struct serial_host host = {
+        .owner = worker,
+        .input = input_arrived,
+        .left = escape_typed,
+        .failed = output_failed,
+    };
+    const struct serial_config *config = &worker->config->serial;
+
+    if (serial_open(config, worker->loop, &host, &worker->serial, reason) < 0)
+        return config->kind == SERIAL_FILE ? WORKER_EXIT_IMAGE : WORKER_EXIT_FAILED;
+    if (serial_pty_path(worker->serial) != NULL) {
+        (void)printf("serial port: %s\n", serial_pty_path(worker->serial));
+        (void)fflush(stdout);
+    }
+    return 0;
+}
+
+static int prepare(struct worker *worker, struct reason *reason)
+{
+    int code = read_files(worker, reason);
+    if (code != 0)
+        return code;
+    if (loop_create(&worker->loop) < 0) {
+        (void)reason_set(reason, 0, "the host gives no event loop");
+        return WORKER_EXIT_FAILED;
+    }
+    code = create_machine(worker, reason);
+    if (code != 0)
+        return code;
+    if (take_signals(worker, reason) < 0)
+        return WORKER_EXIT_FAILED;
+    code = connect_serial(worker, reason);
+    if (code != 0)
+        return code;
+    if (serial_is_terminal(worker->serial))
+        (void)fprintf(stderr, "partita: ^] leaves; all else, Ctrl-C too, goes to the guest\r\n");
+    return machine_start(worker->machine, reason) < 0 ? WORKER_EXIT_FAILED : 0;
+}
+
+/* ---- the end ---- */
+
+static int tell_guest_end(struct worker *worker, const struct machine_end *end)
+{
+    switch (end->kind) {
+    case MACHINE_END_POWER_OFF:
+        return WORKER_EXIT_POWER_OFF;
+    case MACHINE_END_DEBUG_EXIT:
+        return (int)(end->code & 0xff);
+    case MACHINE_END_RESET:
+        say("the guest reset itself");
+        return WORKER_EXIT_RESET;
+    case MACHINE_END_TRIPLE_FAULT:
+        say("the guest crashed: triple fault on vCPU %u", end->vcpu);
+        report_vcpu(stderr, worker->machine, end->vcpu, worker->symbols);
+        return WORKER_EXIT_CRASH;
+    case MACHINE_END_FAILED:
+        say("%s", end->reason.text);
+        return WORKER_EXIT_FAILED;
+    case MACHINE_END_STOPPED:
+        break;
+    }
+    say("the partition was stopped");
+    return WORKER_EXIT_FAILED;
+}
+
+static int tell_end(struct worker *worker, const struct machine_end *end)
+{
+    switch (worker->cause) {
+    case CAUSE_GUEST:
+        break;
+    case CAUSE_LEFT:
+        say("left with ^]; the guest is switched off");
+        return WORKER_EXIT_LEFT;
+    case CAUSE_SIGNAL:
+        say("ended by SIG%s; the guest is switched off", sigabbrev_np(worker->signal));
+        return WORKER_EXIT_SIGNAL;
+    case CAUSE_OUTPUT:
+        say("%s", worker->reason.text);
+        return WORKER_EXIT_FAILED;
+    }
+    return tell_guest_end(worker, end);
+}
+
+/*
+ * The guest's last words are worth waiting for, however slow the reader; but one who asked to leave
+ * is not kept. From here on signals do what they always do.
+ */
+static void close_serial(struct worker *worker)
+{
+    serial_close(worker->serial, worker->cause == CAUSE_GUEST ? UINT64_MAX : NS_PER_SECOND / 2);
+    worker->serial = NULL;
+}
+
+static int serve(struct worker *worker)
+{
+    struct machine_end end = {0};
+
+    int error = loop_run(worker->loop);
+    if (error < 0) {
+        (void)reason_set(&worker->reason, error, "the event loop failed: error %d", -error);
+        leave(worker, CAUSE_OUTPUT);
+    }
+    serial_stop_waiting(worker->serial);
+    machine_stop(worker->machine);
+    machine_wait(worker->machine, &end);
+    give_signals_back(worker);
+    close_serial(worker);
+    return tell_end(worker, &end);
+}
+
+static void release(struct worker *worker)
+{
+    machine_destroy(worker->machine);
+    serial_close(worker->serial, 0);
+    give_signals_back(worker);
+    loop_destroy(worker->loop);
+    symbols_destroy(worker->symbols);
+    image_release(&worker->symbols_file);
+    images_release(&worker->images);
+}
+
+int worker_run(const struct worker_config *config)
+{
+    struct worker worker = {.config = config, .signal_fd = -1};
+    struct reason reason = {0};
+
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &worker.signals_before);
+    int code = prepare(&worker, &reason);
+    if (code == 0) {
+        code = serve(&worker);
+    } else {
+        serial_close(worker.serial, 0);
+        worker.serial = NULL;
+        say("%s", reason.text);
+    }
+    release(&worker);
+    return code;
+}

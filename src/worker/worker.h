@@ -1,0 +1,45 @@
+/*
+ * One process, one partition: opens what it needs, runs the machine to its end, says what happened
+ * on standard error and returns the process's exit code.
+ */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include <stdbool.h>
+
+#include "machine/machine.h"
+#include "worker/serial.h"
+
+/* Exit codes of `partita run`; part of the interface, documented in partita-run(1). */
+enum worker_exit_code {
+    WORKER_EXIT_POWER_OFF = 0, /* the guest switched itself off */
+    WORKER_EXIT_FAILED = 1,    /* the engine or the host failed */
+    WORKER_EXIT_USAGE = 2,     /* wrong arguments */
+    WORKER_EXIT_IMAGE = 3,     /* a file cannot be read, or its image cannot be booted */
+    WORKER_EXIT_REFUSED = 4,   /* the host cannot give what was asked: engine, memory, processors */
+    WORKER_EXIT_CRASH = 10,    /* triple fault */
+    WORKER_EXIT_LEFT = 11,     /* ^] was typed */
+    WORKER_EXIT_SIGNAL = 12,   /* SIGTERM, SIGINT, SIGHUP or SIGQUIT */
+    WORKER_EXIT_RESET = 13,    /* the guest reset itself and reboots were not wanted */
+};
+
+struct worker_module {
+    const char *path;
+    const char *command_line; /* NULL: the path */
+};
+
+struct worker_config {
+    /* Engine, processors, memory and switches; boot files, loop and callbacks are the worker's. */
+    struct machine_config machine;
+    const char *kernel_path;
+    const char *initrd_path; /* may be NULL */
+    struct worker_module modules[BOOT_MAX_MODULES];
+    size_t module_count;
+    struct serial_config serial;
+    const char *symbols_path; /* System.map or an ELF file with symbols; may be NULL */
+};
+
+/* Must be called before the process makes threads: it blocks signals for them. */
+int worker_run(const struct worker_config *config);
+
+#endif
