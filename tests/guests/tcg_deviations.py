@@ -25,6 +25,10 @@ DEVIATIONS = {
          "wrmsr of an unknown MSR does not fault"),
         (r"^RF is set", "RF is not set in the frame"),
     ],
+    "paging": [
+        (r"is reserved$|^its error code", "P is clear in the error code of reserved bits"),
+        (r"^cross_(add|xchg): #PF\(2\)", "a read-modify-write faults as a read"),
+    ],
 }
 
 LEFT_OUT = {
