@@ -1,0 +1,39 @@
+"""Where QEMU's TCG (7.2, -cpu max) does other than the SDM says, so its failures are expected.
+
+DEVIATIONS: image → rows of (pattern of the result, reason).
+LEFT_OUT: image → groups of tests that TCG does not survive, with the reason.
+"""
+
+DEVIATIONS = {
+    "exceptions": [
+        (r"^db_icebp|^int1 ", "INT1 is #UD"),
+        (r"(#GP|#NP)\((20a|a|1a|102|202|782|1)\)|#NP with EXT|^ud_ud2 in ring 0: #NP",
+         "the error code is vector * 16 + 2 in long mode, without EXT"),
+        (r"^int_40 in ring 0: #GP\(0\)", "a gate's offset is not checked"),
+        (r"^bp_int3 in ring 0: #NP", "the error code is vector * 16 + 2 in long mode"),
+        (r"^ud_lock_(mov|bt)", "LOCK is accepted on more than the SDM allows"),
+        (r"^ud_(pop|mov)_group_1", "the reserved reg field is ignored"),
+        (r"^mf_at_next|^xm_divide", "unmasked floating-point exceptions are late or not raised"),
+        (r"^gp_mxcsr_reserved", "reserved MXCSR bits are accepted"),
+        (r"^ss_", "stack references that are not canonical are #GP"),
+        (r"^gp_(jmp|call|ret)_noncanonical", "the fault is at the target"),
+        (r"^gp_(wrmsr|rdmsr|efer|apic_base|pat)", "MSRs are not checked"),
+        (r"^user_sysexit", "its CPU is an AMD one, without SYSEXIT in long mode"),
+        (r"^ac_", "alignment is not checked"),
+        (r"^pf_add", "a read-modify-write faults as a read"),
+        (r"gate is not present: #DF|on its gate: #DF",
+         "wrmsr of an unknown MSR does not fault"),
+        (r"^RF is set", "RF is not set in the frame"),
+    ],
+    "paging": [
+        (r"is reserved$|^its error code", "P is clear in the error code of reserved bits"),
+        (r"^cross_(add|xchg): #PF\(2\)", "a read-modify-write faults as a read"),
+    ],
+}
+
+LEFT_OUT = {
+    "exceptions": {
+        "table-registers": "lidt and lgdt take a base that is not canonical",
+        "control-registers": "reserved bits of control registers are taken or ignored",
+    },
+}
