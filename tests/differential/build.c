@@ -1,0 +1,253 @@
+/*
+ * Bytes of a case: prefixes, ModRM, SIB, displacement and immediate, Intel SDM vol. 2A § 2.1-2.3.
+ */
+#include "build.h"
+
+#include "base/bytes.h"
+#include "values.h"
+
+struct bytes {
+    uint8_t at[DIFF_CODE_MAX];
+    size_t count;
+};
+
+static void put(struct bytes *bytes, uint32_t value)
+{
+    bytes->at[bytes->count++] = (uint8_t)value;
+}
+
+void build_context_init(const struct policy *policy, bool has_ldt, struct build_context *ret)
+{
+    ret->policy = policy;
+    ret->has_ldt = has_ldt;
+    form_decoder(false, &ret->decoder[0]);
+    form_decoder(true, &ret->decoder[1]);
+}
+
+/* ---- bytes ---- */
+
+/* LOCK, segment and address-size prefixes and, rarely, ones without meaning here. */
+static void put_prefixes(struct rng *rng, const struct form *form, struct bytes *to)
+{
+    static const uint8_t segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
+    static const uint8_t odd[] = {0x66, 0xf2, 0xf3, 0x2e, 0x3e};
+    if (form->encoding == FORM_LEGACY && rng_percent(rng, form->memory ? 12 : 1))
+        put(to, 0xf0);
+    if (rng_percent(rng, 12))
+        put(to, rng_percent(rng, 60) ? 0x64 + rng_below(rng, 2) : segments[rng_below(rng, 6)]);
+    if (rng_percent(rng, form->mode64 ? 6 : 2))
+        put(to, 0x67);
+    if (form->encoding == FORM_LEGACY && form->prefix == 0 && rng_percent(rng, 2))
+        put(to, odd[rng_below(rng, sizeof(odd))]);
+}
+
+static void put_vex(struct rng *rng, const struct form *form, struct bytes *to)
+{
+    uint32_t inverted = form->mode64 ? rng_below(rng, 8) << 5 : 0xe0;
+    uint32_t vvvv = form->vvvv_free ? rng_below(rng, 16) : 0xf;
+    if (!form->mode64)
+        vvvv |= 8;
+    if (rng_percent(rng, 1))
+        vvvv = rng_below(rng, 16);
+    uint32_t tail = vvvv << 3 | (uint32_t)form->l << 2 | form->prefix;
+    if (form->map == 1 && form->w == 0 && (inverted & 0x60) == 0x60 && rng_percent(rng, 50)) {
+        put(to, 0xc5);
+        put(to, (inverted & 0x80) | tail);
+    } else {
+        put(to, 0xc4);
+        put(to, inverted | form->map);
+        put(to, (uint32_t)form->w << 7 | tail);
+    }
+    put(to, form->opcode);
+}
+
+static void put_legacy(struct rng *rng, const struct form *form, struct bytes *to)
+{
+    if (form->prefix != 0)
+        put(to, form->prefix);
+    if (form->mode64 && (form->w != 0 || rng_percent(rng, 50))) {
+        uint32_t rex = 0x40 | (uint32_t)form->w << 3 | rng_below(rng, 8);
+        if (form->has_modrm || rng_percent(rng, 60))
+            put(to, rex);
+        else if (form->w != 0)
+            put(to, 0x48);
+    }
+    if (form->map >= 1)
+        put(to, 0x0f);
+    if (form->map >= 2)
+        put(to, form->map == 2 ? 0x38 : 0x3a);
+    put(to, form->opcode);
+}
+
+static uint32_t pick_fields(struct rng *rng, uint64_t allowed)
+{
+    uint32_t bit = rng_below(rng, 64);
+    while ((allowed >> bit & 1) == 0)
+        bit = (bit + 1) % 64;
+    return bit;
+}
+
+/* Signed displacements that a base register can make good for. */
+static uint32_t random_displacement(struct rng *rng)
+{
+    if (rng_percent(rng, 85))
+        return rng_below(rng, 0x2000) - 0x1000;
+    return (uint32_t)rng_next(rng);
+}
+
+static void put_modrm(struct rng *rng, const struct form *form, struct bytes *to)
+{
+    uint32_t fields = pick_fields(rng, form->allowed);
+    uint32_t reg = fields >> 3;
+    if (!form->memory) {
+        put(to, 0xc0 | reg << 3 | (fields & 7));
+        return;
+    }
+    uint32_t mod = rng_below(rng, 3);
+    uint32_t rm = form->vsib ? 4 : rng_below(rng, 8);
+    put(to, mod << 6 | reg << 3 | rm);
+    uint32_t base = rm;
+    if (rm == 4) {
+        uint32_t sib = rng_below(rng, 256);
+        put(to, sib);
+        base = sib & 7;
+    }
+    uint32_t displacement = random_displacement(rng);
+    unsigned size = mod == 1 ? 1 : mod == 2 || base == 5 ? 4 : 0;
+    for (unsigned i = 0; i < size; i++)
+        put(to, displacement >> 8 * i);
+}
+
+static void put_immediate(struct rng *rng, struct bytes *to)
+{
+    uint64_t value = values_integer(rng);
+    for (unsigned i = 0; i < 8; i++)
+        put(to, (uint32_t)(value >> 8 * i));
+}
+
+/* ---- cases ---- */
+
+static bool decode(const struct build_context *context, struct build *build)
+{
+    const ZydisDecoder *decoder = &context->decoder[build->mode64 ? 1 : 0];
+    build->decoded = ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, build->c.code,
+                                                         ZYDIS_MAX_INSTRUCTION_LENGTH + 1,
+                                                         &build->instruction, build->operands));
+    if (build->decoded) {
+        build->mnemonic = build->instruction.mnemonic;
+        build->group = policy_group_of(&build->instruction);
+    }
+    return build->decoded;
+}
+
+static void start(const struct build_context *context, struct rng *rng, bool mode64,
+                  struct build *ret)
+{
+    *ret = (struct build){.mode64 = mode64, .group = GROUP_SYSTEM};
+    values_state(rng, mode64, context->has_ldt, &ret->c.in);
+    memset(ret->c.code, 0xcc, sizeof(ret->c.code));
+}
+
+static void place(struct rng *rng, struct build *build)
+{
+    build->c.code_offset = 0x800 + rng_below(rng, 16);
+    if (build->kind == BUILD_EDGE && build->c.code_length > 1)
+        build->c.code_offset = DIFF_PAGE - 1 - rng_below(rng, build->c.code_length - 1);
+    build->c.in.rip = DIFF_CODE + build->c.code_offset;
+}
+
+/* The last byte within the page stays: what does not fit is not there. */
+static void cut_at_page(struct build *build)
+{
+    if (build->c.code_offset + build->c.code_length > DIFF_PAGE)
+        build->c.code_length = DIFF_PAGE - build->c.code_offset;
+}
+
+/*
+ * int3 after the instruction comes from the page's own filling. Bytes that are no instruction are
+ * all kept.
+ */
+static bool finish(const struct build_context *context, struct rng *rng, struct build *build,
+                   size_t length)
+{
+    build->c.code_length = (uint32_t)length;
+    if (!build->decoded) {
+        build->kind = BUILD_ILLEGAL;
+        place(rng, build);
+        return true;
+    }
+    build->c.code_length = build->instruction.length;
+    switch (policy_judge(context->policy, build->mode64, &build->instruction, build->operands)) {
+    case POLICY_SKIP:
+        return false;
+    case POLICY_HIDDEN:
+        build->kind = BUILD_HIDDEN;
+        place(rng, build);
+        return true;
+    case POLICY_COMPARE:
+        break;
+    }
+    if (rng_percent(rng, 1))
+        build->kind = BUILD_EDGE;
+    place(rng, build);
+    prepare_operands(rng, build);
+    cut_at_page(build);
+    return true;
+}
+
+bool build_from_form(const struct build_context *context, struct rng *rng, const struct form *form,
+                     struct build *ret)
+{
+    start(context, rng, form->mode64, ret);
+    struct bytes bytes = {.count = 0};
+    put_prefixes(rng, form, &bytes);
+    if (form->encoding == FORM_VEX)
+        put_vex(rng, form, &bytes);
+    else
+        put_legacy(rng, form, &bytes);
+    if (form->has_modrm)
+        put_modrm(rng, form, &bytes);
+    put_immediate(rng, &bytes);
+    memcpy(ret->c.code, bytes.at, bytes.count);
+    ret->form = form;
+    (void)decode(context, ret);
+    ret->group = form->group;
+    return finish(context, rng, ret, ZYDIS_MAX_INSTRUCTION_LENGTH);
+}
+
+bool build_from_bytes(const struct build_context *context, struct rng *rng, bool mode64,
+                      const uint8_t *bytes, size_t length, struct build *ret)
+{
+    start(context, rng, mode64, ret);
+    if (length > ZYDIS_MAX_INSTRUCTION_LENGTH + 1)
+        length = ZYDIS_MAX_INSTRUCTION_LENGTH + 1;
+    memcpy(ret->c.code, bytes, length);
+    (void)decode(context, ret);
+    return finish(context, rng, ret, length);
+}
+
+/* Random bytes lean towards the places where encodings are dense and rules are odd. */
+bool build_random_bytes(const struct build_context *context, struct rng *rng, struct build *ret)
+{
+    static const uint8_t leads[] = {0x0f, 0x0f, 0x0f, 0xc4, 0xc5, 0x62, 0x8f, 0xd8,
+                                    0xdd, 0xf0, 0x66, 0xf2, 0xf3, 0x48, 0xc6, 0xfe};
+    uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH + 1];
+    rng_fill(rng, bytes, sizeof(bytes));
+    size_t at = 0;
+    while (at < 13 && rng_percent(rng, at == 0 ? 80 : 40))
+        bytes[at++] = leads[rng_below(rng, sizeof(leads))];
+    if (at == 13 || rng_percent(rng, 1))
+        memset(bytes, 0x66, sizeof(bytes) - 1); /* longer than 15 bytes */
+    return build_from_bytes(context, rng, rng_percent(rng, 70), bytes, sizeof(bytes), ret);
+}
+
+void build_patch(struct build *build, uint64_t address, const uint8_t *bytes, size_t length)
+{
+    if (address < DIFF_RW0 || length > DIFF_PATCH_MAX ||
+        address - DIFF_RW0 > DIFF_DATA_SIZE - length || build->c.patch_count == DIFF_PATCHES)
+        return;
+    struct diff_patch *patch = &build->c.patch[build->c.patch_count++];
+    patch->offset = (uint16_t)(address - DIFF_RW0);
+    patch->length = (uint16_t)length;
+    memcpy(patch->bytes, bytes, length);
+}

@@ -1,0 +1,55 @@
+/*
+ * Cases made from forms: bytes, registers and memory such that most of them do their work and
+ * some fault.
+ */
+#ifndef DIFFERENTIAL_BUILD_H
+#define DIFFERENTIAL_BUILD_H
+
+#include "forms.h"
+#include "layout.h"
+#include "rng.h"
+
+enum build_kind {
+    BUILD_FORM,    /* one instruction of a known form */
+    BUILD_EDGE,    /* such a one whose bytes reach into the page that is not there */
+    BUILD_HIDDEN,  /* the guest's CPUID does not show it */
+    BUILD_ILLEGAL, /* bytes that are no instruction */
+    BUILD_KIND_COUNT,
+};
+
+/* What a case is, beside its bytes and state. */
+struct build {
+    struct diff_case c;
+    enum build_kind kind;
+    bool mode64;
+    const struct form *form; /* NULL for random bytes */
+    enum policy_group group;
+    ZydisMnemonic mnemonic;
+    ZydisDecodedInstruction instruction; /* of the first instruction, where it decodes */
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    bool decoded;
+};
+
+struct build_context {
+    const struct policy *policy;
+    bool has_ldt;
+    ZydisDecoder decoder[2]; /* 32-bit, 64-bit mode */
+};
+
+void build_context_init(const struct policy *policy, bool has_ldt, struct build_context *ret);
+
+/* Make a case of `form`; false when the random bytes came out as something not to be run. */
+bool build_from_form(const struct build_context *context, struct rng *rng, const struct form *form,
+                     struct build *ret);
+/* Make a case of given or random bytes. */
+bool build_from_bytes(const struct build_context *context, struct rng *rng, bool mode64,
+                      const uint8_t *bytes, size_t length, struct build *ret);
+bool build_random_bytes(const struct build_context *context, struct rng *rng, struct build *ret);
+
+/* prepare.c: registers and memory for the operands of ret->instruction. */
+void prepare_operands(struct rng *rng, struct build *ret);
+
+/* Put bytes over the data pages before the case; addresses outside them are ignored. */
+void build_patch(struct build *build, uint64_t address, const uint8_t *bytes, size_t length);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * Where two results of one case differ.
+ */
+#ifndef DIFFERENTIAL_COMPARE_H
+#define DIFFERENTIAL_COMPARE_H
+
+#include "build.h"
+#include "layout.h"
+
+struct difference {
+    bool fails;         /* defined state differs */
+    uint64_t undefined; /* flags that differ where the manual leaves them undefined */
+    unsigned count;
+    char text[24][120]; /* one line a field */
+};
+
+/* What an instruction unknown to the guest must do: #UD, and nothing else. */
+void compare_expect_undefined_opcode(const struct build *build, const uint8_t *data,
+                                     struct diff_result *ret);
+
+void compare_results(const struct build *build, const struct diff_result *native,
+                     const struct diff_result *guest, struct difference *ret);
+
+/* flags.c: flags of RFLAGS that the manual leaves undefined after this case. */
+uint64_t flags_undefined(const struct build *build);
+
+#endif
