@@ -54,7 +54,7 @@ struct engine_config {
 struct engine_interrupt {
     uint32_t destination; /* APIC id, or logical set; 0xff (xAPIC) means all */
     bool logical;
-    bool level; /* level-triggered: its EOI comes back as ENGINE_EXIT_EOI */
+    bool level;            /* level-triggered: its EOI comes back as ENGINE_EXIT_EOI */
     uint8_t delivery_mode; /* 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 7 ExtINT */
     uint8_t vector;
 };
@@ -78,19 +78,21 @@ struct engine_ops {
                             struct reason *reason);
     void (*partition_destroy)(struct engine_partition *partition);
 
-    /* RAM of config->mem is known from the start; these add and remove aliases, ROM and overlays. */
+    /* RAM of config->mem is known from the start; these add and remove aliases, ROM and overlays.
+     */
     int (*map)(struct engine_partition *partition, uint64_t gpa, uint64_t size, uint8_t *host,
                bool writable);
     int (*unmap)(struct engine_partition *partition, uint64_t gpa, uint64_t size);
-    /* Move the dirty bits of `pages` pages from `gpa` into `bitmap`; the first call starts logging. */
+    /* Move the dirty bits of `pages` pages from `gpa` into `bitmap`; the first call starts logging.
+     */
     int (*take_dirty)(struct engine_partition *partition, uint64_t gpa, uint64_t pages,
                       uint64_t *bitmap);
     /* Deliver to the local APICs. Any thread. 0, or -EHOSTUNREACH when no processor took it. */
     int (*interrupt)(struct engine_partition *partition, const struct engine_interrupt *message);
 
     /* vCPU 0 starts at the reset vector, the others wait for SIPI. The APIC id is the index. */
-    int (*vcpu_create)(struct engine_partition *partition, unsigned index,
-                       struct engine_vcpu **ret, struct reason *reason);
+    int (*vcpu_create)(struct engine_partition *partition, unsigned index, struct engine_vcpu **ret,
+                       struct reason *reason);
     void (*vcpu_destroy)(struct engine_vcpu *vcpu);
     /* Run until something is asked of the caller. Halted processors wait inside. */
     int (*run)(struct engine_vcpu *vcpu, struct engine_exit *exit);

@@ -19,14 +19,15 @@ enum engine_exit_kind {
     ENGINE_EXIT_PORT_WRITE,
     ENGINE_EXIT_MMIO_READ,
     ENGINE_EXIT_MMIO_WRITE,
-    ENGINE_EXIT_MSR_READ,   /* only MSRs in the range of engine_config.exit_msr_… */
+    ENGINE_EXIT_MSR_READ, /* only MSRs in the range of engine_config.exit_msr_… */
     ENGINE_EXIT_MSR_WRITE,
-    ENGINE_EXIT_HYPERCALL,  /* VMCALL/VMMCALL in CPL 0; registers by get/set; rip is already past it */
-    ENGINE_EXIT_EOI,        /* end of a level-triggered interrupt: tell the IOAPIC */
-    ENGINE_EXIT_EXTINT,     /* the 8259 may be acknowledged now: raise() its vector */
-    ENGINE_EXIT_SHUTDOWN,   /* triple fault */
-    ENGINE_EXIT_KICKED,     /* kick() was called, or a signal came */
-    ENGINE_EXIT_FAILED,     /* the engine cannot go on: see failed.reason */
+    ENGINE_EXIT_HYPERCALL, /* VMCALL/VMMCALL in CPL 0; registers by get/set; rip is already past it
+                            */
+    ENGINE_EXIT_EOI,       /* end of a level-triggered interrupt: tell the IOAPIC */
+    ENGINE_EXIT_EXTINT,    /* the 8259 may be acknowledged now: raise() its vector */
+    ENGINE_EXIT_SHUTDOWN,  /* triple fault */
+    ENGINE_EXIT_KICKED,    /* kick() was called, or a signal came */
+    ENGINE_EXIT_FAILED,    /* the engine cannot go on: see failed.reason */
 };
 
 struct engine_exit {

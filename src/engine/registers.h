@@ -9,15 +9,35 @@
 #include <stdint.h>
 
 enum engine_gpr {
-    GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
-    GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15,
+    GPR_RAX,
+    GPR_RCX,
+    GPR_RDX,
+    GPR_RBX,
+    GPR_RSP,
+    GPR_RBP,
+    GPR_RSI,
+    GPR_RDI,
+    GPR_R8,
+    GPR_R9,
+    GPR_R10,
+    GPR_R11,
+    GPR_R12,
+    GPR_R13,
+    GPR_R14,
+    GPR_R15,
     GPR_COUNT,
 };
 
 /* In the order of the instruction encoding, then the two system segments. */
 enum engine_segment_index {
-    SEGMENT_ES, SEGMENT_CS, SEGMENT_SS, SEGMENT_DS, SEGMENT_FS, SEGMENT_GS,
-    SEGMENT_LDTR, SEGMENT_TR,
+    SEGMENT_ES,
+    SEGMENT_CS,
+    SEGMENT_SS,
+    SEGMENT_DS,
+    SEGMENT_FS,
+    SEGMENT_GS,
+    SEGMENT_LDTR,
+    SEGMENT_TR,
     SEGMENT_COUNT,
 };
 
@@ -54,7 +74,8 @@ enum engine_activity {
     ENGINE_ACTIVITY_SHUTDOWN,      /* after a triple fault */
 };
 
-/* XSAVE area, standard format (Intel SDM vol. 1 § 13.4): legacy region, header, AVX at its offset. */
+/* XSAVE area, standard format (Intel SDM vol. 1 § 13.4): legacy region, header, AVX at its offset.
+ */
 #define ENGINE_XSAVE_SIZE 4096
 
 struct engine_registers {

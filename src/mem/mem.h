@@ -6,7 +6,8 @@
  * 2. Ranges are fixed after set-up; look-ups need no lock. Contents are shared with running guests:
  *    whoever reads guest memory reads each word once, through here, into its own variable.
  * 3. Whoever writes guest RAM other than as a virtual processor does so through mem_write, mem_fill
- *    or a pin for writing, so that the engine hears of it (translated code) and dirty pages are known.
+ *    or a pin for writing, so that the engine hears of it (translated code) and dirty pages are
+ * known.
  */
 #ifndef MEM_MEM_H
 #define MEM_MEM_H

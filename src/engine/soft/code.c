@@ -9,8 +9,8 @@
 #include "engine/soft/decode.h"
 #include "engine/soft/memory.h"
 #include "engine/soft/ops_integer.h"
-#include "engine/soft/partition.h"
 #include "engine/soft/paging.h"
+#include "engine/soft/partition.h"
 
 enum {
     HASH_BITS = 16,
@@ -325,9 +325,8 @@ static int draft_crossing(struct cpu *cpu, const struct fetch *fetch, struct dra
         return step;
     memcpy(draft->bytes, fetch->host, fetch->room);
     memcpy(draft->bytes + fetch->room, cpu->partition->ram + draft->second_gpa, MAX_INSTRUCTION);
-    enum decode_result result =
-        decode(code->decoder, draft->bytes, fetch->room + MAX_INSTRUCTION, fetch->rip, fetch->mode,
-               &draft->op[0]);
+    enum decode_result result = decode(code->decoder, draft->bytes, fetch->room + MAX_INSTRUCTION,
+                                       fetch->rip, fetch->mode, &draft->op[0]);
     if (result == DECODE_TRUNCATED)
         draft->op[0].run = op_too_long;
     draft->op[0].offset = 0;
@@ -414,7 +413,8 @@ static bool begin_reset(struct cpu *cpu, uint64_t *ret_epoch)
     return mine;
 }
 
-/* Wait until no vCPU can hold a pointer into the arena, then begin anew. Called without the lock. */
+/* Wait until no vCPU can hold a pointer into the arena, then begin anew. Called without the lock.
+ */
 static void reset_arena(struct cpu *cpu)
 {
     struct code_cache *code = cpu->partition->code;
@@ -491,7 +491,8 @@ static bool bytes_match(const struct soft_partition *partition, const struct blo
                   block->length - first) == 0;
 }
 
-/* Invariant 3: look whether all have passed before comparing, so that the last comparison counts. */
+/* Invariant 3: look whether all have passed before comparing, so that the last comparison counts.
+ */
 static bool verify(struct cpu *cpu, struct block *block)
 {
     uint64_t epoch = atomic_load(&block->verify_epoch);

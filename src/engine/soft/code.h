@@ -1,15 +1,16 @@
 /*
  * Decoded blocks of guest code, shared by the vCPUs of a partition.
  *
- * 1. A block is a run of instructions inside one guest-physical page (or one instruction that leaves
- *    its page). Its key is physical address, RIP and mode.
- * 2. A page with blocks is marked; from then on no TLB of any vCPU holds a write tag for it, so that
- *    every write comes to code_written, which invalidates the blocks whose bytes changed.
- * 3. Marking a page moves partition.epoch on. Until each vCPU has seen the new epoch (it drops its write
- *    tags then) somebody may still write through an old tag; so long the block is run only after its
- *    bytes were compared with memory.
- * 4. An invalid block stays allocated until every vCPU has passed a block end; its remaining handlers
- *    are replaced by one that leaves the block, so that the instruction after the store is fetched anew.
+ * 1. A block is a run of instructions inside one guest-physical page (or one instruction that
+ * leaves its page). Its key is physical address, RIP and mode.
+ * 2. A page with blocks is marked; from then on no TLB of any vCPU holds a write tag for it, so
+ * that every write comes to code_written, which invalidates the blocks whose bytes changed.
+ * 3. Marking a page moves partition.epoch on. Until each vCPU has seen the new epoch (it drops its
+ * write tags then) somebody may still write through an old tag; so long the block is run only after
+ * its bytes were compared with memory.
+ * 4. An invalid block stays allocated until every vCPU has passed a block end; its remaining
+ * handlers are replaced by one that leaves the block, so that the instruction after the store is
+ * fetched anew.
  * 5. The mutex guards all but look-ups: hash chains are read without it, nodes are published with
  *    release stores and never moved.
  */
@@ -23,15 +24,16 @@ struct code_cache;
 
 struct block {
     uint64_t rip;
-    uint64_t gpa;   /* of the first byte */
+    uint64_t gpa; /* of the first byte */
     uint32_t mode;
     uint16_t length; /* bytes of code in all */
     uint16_t count;  /* instructions, without the final leave */
     _Atomic bool valid;
-    _Atomic uint64_t verify_epoch; /* compare bytes before running until all vCPUs saw this epoch; 0 = not */
+    _Atomic uint64_t
+        verify_epoch; /* compare bytes before running until all vCPUs saw this epoch; 0 = not */
     struct block *_Atomic hash_next;
     uint64_t second_gpa; /* of the page that a crossing instruction goes on in, or UINT64_MAX */
-    uint8_t *bytes;          /* what was decoded */
+    uint8_t *bytes;      /* what was decoded */
     struct op op[];
 };
 
@@ -44,8 +46,8 @@ bool code_is_marked(const struct code_cache *code, uint64_t gpa);
 void code_written(struct soft_partition *partition, uint64_t gpa, uint64_t length);
 
 /*
- * The block at cpu->rip for `mode` (cpu->mode, perhaps with MODE_SINGLE); 0, or STEP_FAULT when the fetch
- * faulted. Its bytes were just verified; keep it for later runs only when verify_epoch is 0.
+ * The block at cpu->rip for `mode` (cpu->mode, perhaps with MODE_SINGLE); 0, or STEP_FAULT when the
+ * fetch faulted. Its bytes were just verified; keep it for later runs only when verify_epoch is 0.
  */
 int code_find(struct cpu *cpu, uint32_t mode, struct block **ret);
 

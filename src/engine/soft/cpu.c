@@ -9,7 +9,7 @@
 
 enum { DR6_RESET_LOW = 0xffff0ff0u };
 enum { DR7_RESET = 0x400, RESET_SELECTOR = 0xf000 };
-#define RESET_CS_BASE UINT64_C(0xffff0000)
+#define RESET_CS_BASE   UINT64_C(0xffff0000)
 #define CPUID_SIGNATURE UINT64_C(0x000906ea)
 
 static uint32_t compute_mode(const struct cpu *cpu)
@@ -114,7 +114,6 @@ void cpu_reset(struct cpu *cpu, bool init)
     lapic_reset(cpu, init);
     tlb_flush_all(cpu);
     tlb_switch(cpu, 0, false);
-    cpu->activity =
-        cpu->index == 0 ? ENGINE_ACTIVITY_RUNNING : ENGINE_ACTIVITY_WAIT_FOR_SIPI;
+    cpu->activity = cpu->index == 0 ? ENGINE_ACTIVITY_RUNNING : ENGINE_ACTIVITY_WAIT_FOR_SIPI;
     cpu_mode_changed(cpu);
 }

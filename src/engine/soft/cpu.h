@@ -4,9 +4,9 @@
  * 1. A vCPU's struct belongs to its thread. Fields marked (a) are atomic and may be touched by any
  *    thread; (p) never change after creation.
  * 2. Between fpu_enter and fpu_leave the guest's x87, SSE and AVX state is live in the host's own
- *    registers. Code that may run then (listed as `live_sources` in meson.build) is compiled without
- *    vector registers and calls nothing outside that list except through a gate: a function that
- *    starts with fpu_leave.
+ *    registers. Code that may run then (listed as `live_sources` in meson.build) is compiled
+ * without vector registers and calls nothing outside that list except through a gate: a function
+ * that starts with fpu_leave.
  * 3. An instruction either completes, or changes no register, flag or segment and leaves memory as
  *    an interrupted instruction may (Intel SDM vol. 3A § 6.6: faults are restartable).
  */
@@ -33,8 +33,8 @@ enum step {
     STEP_NEXT = 0, /* done; go on with the next instruction */
     STEP_JUMP,     /* done, and cpu->rip says where to go on */
     STEP_FAULT,    /* cpu->fault is to be delivered; the instruction did not happen */
-    STEP_EXIT,     /* cpu->exit asks the caller of run(); the instruction runs again with the answer */
-    STEP_LEAVE,    /* done, cpu->rip is set, and cpu->exit tells the caller of run() something */
+    STEP_EXIT,  /* cpu->exit asks the caller of run(); the instruction runs again with the answer */
+    STEP_LEAVE, /* done, cpu->rip is set, and cpu->exit tells the caller of run() something */
     STEP_SHUTDOWN, /* triple fault */
 };
 
@@ -133,9 +133,9 @@ enum pending {
     PENDING_NMI = 1 << 2,
     PENDING_INIT = 1 << 3,
     PENDING_SIPI = 1 << 4,
-    PENDING_TIMER = 1 << 5,  /* the APIC timer's host timer fired, or its registers were written */
-    PENDING_EOI = 1 << 7,    /* lapic.ended has vectors for ENGINE_EXIT_EOI */
-    PENDING_EPOCH = 1 << 8,  /* partition.epoch moved on: see code.h */
+    PENDING_TIMER = 1 << 5, /* the APIC timer's host timer fired, or its registers were written */
+    PENDING_EOI = 1 << 7,   /* lapic.ended has vectors for ENGINE_EXIT_EOI */
+    PENDING_EPOCH = 1 << 8, /* partition.epoch moved on: see code.h */
 };
 
 /* How code is decoded and run; part of a block's key. */
@@ -146,7 +146,7 @@ enum mode {
     MODE_USER = 1 << 3,    /* CPL 3 */
     MODE_REAL = 1 << 4,    /* CR0.PE = 0 */
     MODE_V86 = 1 << 5,
-    MODE_SINGLE = 1 << 6,  /* one instruction a block: TF, shadows, breakpoints, replies */
+    MODE_SINGLE = 1 << 6, /* one instruction a block: TF, shadows, breakpoints, replies */
 };
 
 /* A pseudo segment: base 0, no limit, no checks; what 64-bit code uses for ES, CS, SS, DS. */
@@ -172,8 +172,8 @@ struct piece {
     unsigned size;
 };
 
-/* A memory access that memory_commit has to finish: its bytes are in cpu.bounce, or (in_place) already
- * written to a page that holds translated code. */
+/* A memory access that memory_commit has to finish: its bytes are in cpu.bounce, or (in_place)
+ * already written to a page that holds translated code. */
 struct commit {
     unsigned size; /* 0 = nothing to commit */
     bool locked;   /* holds partition.split_lock */
@@ -191,15 +191,16 @@ enum { RECENT_COUNT = 4096 };
 
 struct cpu {
     uint64_t gpr[CPU_GPRS];
-    uint64_t rip; /* while a block runs: of the block's first instruction */
-    uint64_t flags; /* RFLAGS, complete, bit 1 always set */
-    struct tlb *tlb; /* for the current privilege, PCID and SMAP state */
+    uint64_t rip;             /* while a block runs: of the block's first instruction */
+    uint64_t flags;           /* RFLAGS, complete, bit 1 always set */
+    struct tlb *tlb;          /* for the current privilege, PCID and SMAP state */
     _Atomic uint32_t pending; /* (a) enum pending; also the futex a halted vCPU waits on */
-    uint32_t mode; /* enum mode */
+    uint32_t mode;            /* enum mode */
     uint8_t cpl;
     bool fpu_live;
-    bool entered; /* a handler was entered by this instruction (INT n, SYSCALL): no single-step trap */
-    bool shadow; /* the next instruction must complete before interrupts: STI, MOV SS, POP SS */
+    bool entered; /* a handler was entered by this instruction (INT n, SYSCALL): no single-step trap
+                   */
+    bool shadow;  /* the next instruction must complete before interrupts: STI, MOV SS, POP SS */
     struct block *block; /* being run */
     struct engine_segment segment[CPU_SEGMENTS];
 
@@ -210,9 +211,9 @@ struct cpu {
     uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t pat, tsc_aux, misc_enable, spec_ctrl;
-    uint64_t mtrr[32]; /* storage only: see msr.c */
+    uint64_t mtrr[32];     /* storage only: see msr.c */
     uint64_t pae_pdpte[4]; /* PAE paging: loaded with CR3, Intel SDM vol. 3A § 4.4.1 */
-    int64_t tsc_adjust; /* guest TSC = host TSC + partition.tsc_offset + tsc_adjust */
+    int64_t tsc_adjust;    /* guest TSC = host TSC + partition.tsc_offset + tsc_adjust */
     enum engine_activity activity;
     bool nmi_blocked;
     uint64_t debug_trap; /* DR6 bits to raise as #DB at the end of this instruction */
@@ -222,7 +223,7 @@ struct cpu {
     struct engine_exit *exit; /* of the run() under way */
     struct reply reply[CPU_MAX_REPLIES];
     unsigned reply_count, reply_used;
-    bool asked; /* the last run() ended with a question */
+    bool asked;             /* the last run() ended with a question */
     uint64_t wake_timer_ns; /* monotonic deadline of the APIC timer, 0 = none */
 
     struct soft_partition *partition; /* (p) */
@@ -234,20 +235,21 @@ struct cpu {
     struct lapic lapic;
     struct tlb *tables; /* SLOT_COUNT × VIEW_COUNT, see tlb.h */
     uint64_t last_context;
-    unsigned slot;       /* PCID slot in use */
+    unsigned slot; /* PCID slot in use */
     uint16_t slot_pcid[8];
     unsigned next_slot;
-    uint64_t native_fault; /* set by the signal handler: 1 + trap number of a fault in a thunk */
+    uint64_t native_fault;    /* set by the signal handler: 1 + trap number of a fault in a thunk */
     _Atomic bool extint_line; /* (a) INTR of the 8259 */
     bool extint_ready;        /* extint_vector was given and is to be delivered */
     uint8_t extint_vector;
-    timer_t timer;            /* wakes this thread for the APIC timer */
+    timer_t timer; /* wakes this thread for the APIC timer */
     bool timer_made;
     uint64_t instructions; /* retired, by whole blocks; for statistics */
 
     struct recent recent[RECENT_COUNT];
     _Alignas(64) uint8_t bounce[4096 + 64]; /* used from linear % 64 on */
-    _Alignas(64) uint8_t xsave[ENGINE_XSAVE_SIZE]; /* guest state while !fpu_live, standard format */
+    _Alignas(
+        64) uint8_t xsave[ENGINE_XSAVE_SIZE]; /* guest state while !fpu_live, standard format */
 };
 
 static inline bool cpu_long(const struct cpu *cpu)
@@ -332,7 +334,12 @@ int control_write_efer(struct cpu *cpu, uint64_t value);
 
 /* ---- exception.c: delivery through the IDT or IVT ---- */
 
-enum event_type { EVENT_EXTERNAL, EVENT_EXCEPTION, EVENT_SOFTWARE /* INT n, INT3, INTO */, EVENT_ICEBP };
+enum event_type {
+    EVENT_EXTERNAL,
+    EVENT_EXCEPTION,
+    EVENT_SOFTWARE /* INT n, INT3, INTO */,
+    EVENT_ICEBP
+};
 
 /*
  * Deliver cpu->fault: cpu->rip is the instruction that faulted. Escalates to #DF and to shutdown
@@ -341,8 +348,9 @@ enum event_type { EVENT_EXTERNAL, EVENT_EXCEPTION, EVENT_SOFTWARE /* INT n, INT3
  */
 int exception_deliver(struct cpu *cpu);
 /*
- * Deliver an interrupt; `rip` is what the handler returns to. STEP_JUMP; STEP_FAULT when the delivery
- * itself faults (cpu->fault; for EVENT_EXTERNAL the EXT bit is set in its code); STEP_SHUTDOWN.
+ * Deliver an interrupt; `rip` is what the handler returns to. STEP_JUMP; STEP_FAULT when the
+ * delivery itself faults (cpu->fault; for EVENT_EXTERNAL the EXT bit is set in its code);
+ * STEP_SHUTDOWN.
  */
 int exception_interrupt(struct cpu *cpu, uint8_t vector, enum event_type type, uint64_t rip);
 

@@ -26,9 +26,8 @@ struct context {
 
 static int set_up_zydis(struct decoder *decoder)
 {
-    static const ZydisMachineMode modes[3] = {ZYDIS_MACHINE_MODE_LEGACY_16,
-                                              ZYDIS_MACHINE_MODE_LEGACY_32,
-                                              ZYDIS_MACHINE_MODE_LONG_64};
+    static const ZydisMachineMode modes[3] = {
+        ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64};
     static const ZydisStackWidth widths[3] = {ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32,
                                               ZYDIS_STACK_WIDTH_64};
     bool lzcnt = cpuid_shows(decoder->partition, ZYDIS_ISA_SET_LZCNT);
@@ -122,8 +121,8 @@ static void take_segment(const struct context *context, const ZydisDecodedOperan
     bool based = segment == SEGMENT_FS || segment == SEGMENT_GS;
     if (segment == SEGMENT_SS)
         op->flags |= OP_STACK;
-    op->segment = (uint8_t)((context->mode & MODE_LONG) && !based ? (unsigned)SEGMENT_FLAT
-                                                                  : segment);
+    op->segment =
+        (uint8_t)((context->mode & MODE_LONG) && !based ? (unsigned)SEGMENT_FLAT : segment);
 }
 
 static uint8_t log2_scale(uint8_t scale)
@@ -280,6 +279,11 @@ static void choose_handler(const struct rule *rule, const struct context *contex
     op->run = rule->run;
     if (rule->extra != 0)
         op->extra = (uint16_t)(rule->extra - 1);
+    if (rule->source_in_rm && (op->flags & OP_MEMORY) == 0) {
+        uint8_t destination = op->rm;
+        op->rm = op->reg;
+        op->reg = destination;
+    }
     if (rule->by_operand_width)
         op->width = (uint8_t)(context->instruction.operand_width / 8);
 }

@@ -1,6 +1,6 @@
 /*
- * From instruction bytes to a struct op: Zydis decodes, the rule table names the handler, everything
- * that only computes becomes a native thunk.
+ * From instruction bytes to a struct op: Zydis decodes, the rule table names the handler,
+ * everything that only computes becomes a native thunk.
  */
 #ifndef SOFT_DECODE_H
 #define SOFT_DECODE_H

@@ -1,7 +1,7 @@
 /*
  * What the engine cannot do itself it asks of the caller of run(). The instruction that asks is run
- * again from its start once the answer is there; answers already given are kept in cpu->reply and taken
- * in the same order.
+ * again from its start once the answer is there; answers already given are kept in cpu->reply and
+ * taken in the same order.
  */
 #include "engine/soft/cpu.h"
 
@@ -10,7 +10,8 @@ static struct reply *take_reply(struct cpu *cpu, enum engine_exit_kind kind, uin
     if (cpu->reply_used == cpu->reply_count)
         return NULL;
     struct reply *reply = &cpu->reply[cpu->reply_used];
-    /* Another vCPU may have rewritten memory that the instruction reads, so that it asks something else. */
+    /* Another vCPU may have rewritten memory that the instruction reads, so that it asks something
+     * else. */
     if (reply->kind != kind || reply->address != address) {
         cpu->reply_count = cpu->reply_used;
         return NULL;

@@ -2,8 +2,8 @@
  * The local APIC of one vCPU: xAPIC registers in a 4 KiB page and x2APIC MSRs.
  * Source: Intel SDM vol. 3A ch. 10.
  *
- * Its owner's thread runs everything here, except what is marked "any thread"; other threads only set
- * bits in irr (a) and cpu.pending.
+ * Its owner's thread runs everything here, except what is marked "any thread"; other threads only
+ * set bits in irr (a) and cpu.pending.
  */
 #ifndef SOFT_LAPIC_H
 #define SOFT_LAPIC_H
@@ -18,7 +18,7 @@ struct soft_partition;
 struct state_visitor;
 
 struct lapic {
-    _Atomic uint64_t base; /* (a) IA32_APIC_BASE */
+    _Atomic uint64_t base;   /* (a) IA32_APIC_BASE */
     _Atomic uint32_t irr[8]; /* (a) */
     _Atomic uint32_t tmr[8]; /* (a) set: level-triggered */
     uint32_t isr[8];
@@ -29,8 +29,8 @@ struct lapic {
     uint64_t icr;
     uint32_t lvt[7]; /* CMCI, timer, thermal, perfmon, LINT0, LINT1, error */
     uint32_t divide, initial_count;
-    uint64_t timer_start_ns;    /* monotonic, when initial_count was written */
-    uint64_t tsc_deadline;      /* guest TSC */
+    uint64_t timer_start_ns; /* monotonic, when initial_count was written */
+    uint64_t tsc_deadline;   /* guest TSC */
     _Atomic uint8_t extint_vector_ready;
 };
 

@@ -124,7 +124,8 @@ int memory_fetch(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa)
     return STEP_NEXT;
 }
 
-/* Check the whole access before any byte moves: one piece, or two when it crosses into the next page. */
+/* Check the whole access before any byte moves: one piece, or two when it crosses into the next
+ * page. */
 static int translate_all(struct cpu *cpu, uint64_t linear, unsigned size, unsigned access,
                          struct piece piece[2])
 {

@@ -2,8 +2,8 @@
  * How instructions reach guest memory: by linear address through the vCPU's TLB, or by segment and
  * offset with the checks of segmentation first.
  *
- * Every function returns STEP_NEXT (0), STEP_FAULT or STEP_EXIT (MMIO: ask, then run the instruction
- * again). A call that does not return 0 has changed nothing in memory.
+ * Every function returns STEP_NEXT (0), STEP_FAULT or STEP_EXIT (MMIO: ask, then run the
+ * instruction again). A call that does not return 0 has changed nothing in memory.
  */
 #ifndef SOFT_MEMORY_H
 #define SOFT_MEMORY_H
@@ -16,8 +16,9 @@ enum access {
     ACCESS_READ = 0,
     ACCESS_WRITE = 1,
     ACCESS_FETCH = 2,
-    ACCESS_SYSTEM = 4, /* implicit supervisor access: descriptor tables, TSS; CPL and AC do not matter */
-    ACCESS_USER = 8,   /* as if from CPL 3 */
+    ACCESS_SYSTEM =
+        4, /* implicit supervisor access: descriptor tables, TSS; CPL and AC do not matter */
+    ACCESS_USER = 8, /* as if from CPL 3 */
     ACCESS_LOCKED = 16,
     ACCESS_STACK = 64, /* through SS: a non-canonical address raises #SS instead of #GP */
 };
@@ -121,8 +122,7 @@ static inline int operand_read(struct cpu *cpu, const struct op *op, unsigned si
     return linear_read(cpu, linear, size, ACCESS_READ | (op->flags & OP_STACK), ret);
 }
 
-static inline int operand_write(struct cpu *cpu, const struct op *op, unsigned size,
-                                uint64_t value)
+static inline int operand_write(struct cpu *cpu, const struct op *op, unsigned size, uint64_t value)
 {
     uint64_t linear;
     int step = operand_linear(cpu, op, size, ACCESS_WRITE, &linear);
@@ -132,10 +132,11 @@ static inline int operand_write(struct cpu *cpu, const struct op *op, unsigned s
 }
 
 /*
- * A host pointer to `size` (≤ 4096) bytes at `linear`, with the address's alignment modulo 64; either
- * the guest's memory itself or cpu->bounce, filled. For access with ACCESS_WRITE, memory_commit must
- * follow once the bytes are written and before any register changes: it writes a bounce buffer back
- * and tells the code cache. memory_abandon instead, when the instruction faulted after all.
+ * A host pointer to `size` (≤ 4096) bytes at `linear`, with the address's alignment modulo 64;
+ * either the guest's memory itself or cpu->bounce, filled. For access with ACCESS_WRITE,
+ * memory_commit must follow once the bytes are written and before any register changes: it writes a
+ * bounce buffer back and tells the code cache. memory_abandon instead, when the instruction faulted
+ * after all.
  */
 int memory_begin_slow(struct cpu *cpu, uint64_t linear, unsigned size, unsigned access, void **ret);
 int memory_commit_slow(struct cpu *cpu);

@@ -10,12 +10,12 @@ typedef int (*op_fn)(struct cpu *cpu, const struct op *op);
 
 enum op_flag {
     OP_LOCK = 1 << 0,
-    OP_REP = 1 << 1,   /* F3 */
-    OP_REPNE = 1 << 2, /* F2 */
-    OP_MEMORY = 1 << 3, /* the r/m operand is memory */
+    OP_REP = 1 << 1,       /* F3 */
+    OP_REPNE = 1 << 2,     /* F2 */
+    OP_MEMORY = 1 << 3,    /* the r/m operand is memory */
     OP_IMMEDIATE = 1 << 4, /* the second operand is op->imm */
-    OP_REVERSED = 1 << 5, /* destination is `reg`, source is r/m */
-    OP_STACK = 1 << 6,    /* the memory operand is in SS; same bit as ACCESS_STACK */
+    OP_REVERSED = 1 << 5,  /* destination is `reg`, source is r/m */
+    OP_STACK = 1 << 6,     /* the memory operand is in SS; same bit as ACCESS_STACK */
 };
 
 struct op {
@@ -71,7 +71,8 @@ static inline uint64_t gpr_read(const struct cpu *cpu, unsigned offset, unsigned
     }
 }
 
-/* 32-bit results clear the upper half, 8- and 16-bit results keep the rest (SDM vol. 1 § 3.4.1.1). */
+/* 32-bit results clear the upper half, 8- and 16-bit results keep the rest (SDM vol. 1 § 3.4.1.1).
+ */
 static inline void gpr_write(struct cpu *cpu, unsigned offset, unsigned width, uint64_t value)
 {
     uint8_t *p = (uint8_t *)cpu->gpr + offset;

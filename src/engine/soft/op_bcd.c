@@ -1,5 +1,5 @@
-/* Decimal adjustment: exists outside 64-bit code only. Intel SDM vol. 2; undefined flags as processors
- * since Pentium leave them (SF, ZF, PF from AL; OF as after the addition). */
+/* Decimal adjustment: exists outside 64-bit code only. Intel SDM vol. 2; undefined flags as
+ * processors since Pentium leave them (SF, ZF, PF from AL; OF as after the addition). */
 #include "engine/soft/ops_integer.h"
 
 static uint64_t result_flags(uint8_t al)

@@ -2,7 +2,8 @@
 #include "engine/soft/memory.h"
 #include "engine/soft/ops_integer.h"
 
-/* A target outside the canonical range (64-bit) or the code segment's limit is #GP(0) of the branch. */
+/* A target outside the canonical range (64-bit) or the code segment's limit is #GP(0) of the
+ * branch. */
 static inline int branch_to(struct cpu *cpu, uint64_t target)
 {
     if (cpu->mode & MODE_LONG) {
@@ -45,12 +46,12 @@ int op_jmp_indirect(struct cpu *cpu, const struct op *op)
     return step == STEP_NEXT ? branch_to(cpu, target) : step;
 }
 
-#define JCC(name, code)                                             \
-    int op_jcc_##name(struct cpu *cpu, const struct op *op)         \
-    {                                                               \
-        if (!condition_met(cpu->flags, code))                       \
-            return STEP_NEXT;                                       \
-        return branch_to(cpu, op->imm);                             \
+#define JCC(name, code)                                     \
+    int op_jcc_##name(struct cpu *cpu, const struct op *op) \
+    {                                                       \
+        if (!condition_met(cpu->flags, code))               \
+            return STEP_NEXT;                               \
+        return branch_to(cpu, op->imm);                     \
     }
 
 JCC(o, 0)
@@ -173,7 +174,8 @@ int op_hlt(struct cpu *cpu, const struct op *op)
     return STEP_JUMP;
 }
 
-/* Intel SDM vol. 2, CLI: IOPL decides outside real mode; no virtual interrupt flag (no VME, no PVI). */
+/* Intel SDM vol. 2, CLI: IOPL decides outside real mode; no virtual interrupt flag (no VME, no
+ * PVI). */
 static bool may_change_if(const struct cpu *cpu)
 {
     return (cpu->mode & MODE_REAL) != 0 || cpu->cpl <= cpu_iopl(cpu);

@@ -4,32 +4,32 @@
 
 /* ---- MOV ---- */
 
-#define MOV_WIDTH(W, T, R)                                           \
-    static int mov_rr_##W(struct cpu *cpu, const struct op *op)      \
-    {                                                                \
-        *(R *)gpr_at(cpu, op->rm) = *(T *)gpr_at(cpu, op->reg);      \
-        return STEP_NEXT;                                            \
-    }                                                                \
-    static int mov_ri_##W(struct cpu *cpu, const struct op *op)      \
-    {                                                                \
-        *(R *)gpr_at(cpu, op->rm) = (T)op->imm;                      \
-        return STEP_NEXT;                                            \
-    }                                                                \
-    static int mov_mr_##W(struct cpu *cpu, const struct op *op)      \
-    {                                                                \
+#define MOV_WIDTH(W, T, R)                                            \
+    static int mov_rr_##W(struct cpu *cpu, const struct op *op)       \
+    {                                                                 \
+        *(R *)gpr_at(cpu, op->rm) = *(T *)gpr_at(cpu, op->reg);       \
+        return STEP_NEXT;                                             \
+    }                                                                 \
+    static int mov_ri_##W(struct cpu *cpu, const struct op *op)       \
+    {                                                                 \
+        *(R *)gpr_at(cpu, op->rm) = (T)op->imm;                       \
+        return STEP_NEXT;                                             \
+    }                                                                 \
+    static int mov_mr_##W(struct cpu *cpu, const struct op *op)       \
+    {                                                                 \
         return operand_write(cpu, op, W, *(T *)gpr_at(cpu, op->reg)); \
-    }                                                                \
-    static int mov_mi_##W(struct cpu *cpu, const struct op *op)      \
-    {                                                                \
-        return operand_write(cpu, op, W, op->imm);                   \
-    }                                                                \
-    static int mov_rm_##W(struct cpu *cpu, const struct op *op)      \
-    {                                                                \
-        uint64_t value;                                              \
-        int step = operand_read(cpu, op, W, &value);                 \
-        if (step == STEP_NEXT)                                       \
-            *(R *)gpr_at(cpu, op->reg) = (T)value;                   \
-        return step;                                                 \
+    }                                                                 \
+    static int mov_mi_##W(struct cpu *cpu, const struct op *op)       \
+    {                                                                 \
+        return operand_write(cpu, op, W, op->imm);                    \
+    }                                                                 \
+    static int mov_rm_##W(struct cpu *cpu, const struct op *op)       \
+    {                                                                 \
+        uint64_t value;                                               \
+        int step = operand_read(cpu, op, W, &value);                  \
+        if (step == STEP_NEXT)                                        \
+            *(R *)gpr_at(cpu, op->reg) = (T)value;                    \
+        return step;                                                  \
     }
 
 MOV_WIDTH(1, uint8_t, uint8_t)
@@ -37,7 +37,10 @@ MOV_WIDTH(2, uint16_t, uint16_t)
 MOV_WIDTH(4, uint32_t, uint64_t)
 MOV_WIDTH(8, uint64_t, uint64_t)
 
-#define ROW(name) {name##_1, name##_2, name##_4, name##_8}
+#define ROW(name)                              \
+    {                                          \
+        name##_1, name##_2, name##_4, name##_8 \
+    }
 
 form_table op_mov = {
     [FORM_RR] = ROW(mov_rr), [FORM_RI] = ROW(mov_ri), [FORM_MR] = ROW(mov_mr),
@@ -91,7 +94,10 @@ static int xchg_memory(struct cpu *cpu, const struct op *op)
     return step;
 }
 
-#define SAME(handler) {handler, handler, handler, handler}
+#define SAME(handler)                      \
+    {                                      \
+        handler, handler, handler, handler \
+    }
 
 form_table op_xchg = {
     [FORM_RR] = SAME(xchg_registers),
@@ -107,7 +113,8 @@ int op_lea(struct cpu *cpu, const struct op *op)
     return STEP_NEXT;
 }
 
-/* The narrower source: `size` bytes of memory, or of a register whose width the decoder put there. */
+/* The narrower source: `size` bytes of memory, or of a register whose width the decoder put there.
+ */
 static int read_source(struct cpu *cpu, const struct op *op, uint64_t *ret)
 {
     if (op->flags & OP_MEMORY)
@@ -145,7 +152,8 @@ int op_movsx(struct cpu *cpu, const struct op *op)
     return step;
 }
 
-/* A 32-bit destination is zero-extended even when the condition is not met, and the source is read. */
+/* A 32-bit destination is zero-extended even when the condition is not met, and the source is read.
+ */
 int op_cmov(struct cpu *cpu, const struct op *op)
 {
     uint64_t value;

@@ -68,8 +68,7 @@ int op_out(struct cpu *cpu, const struct op *op)
 static void advance(struct cpu *cpu, const struct op *op, enum engine_gpr gpr)
 {
     uint64_t delta = (cpu->flags & FLAG_DF) ? -(uint64_t)op->width : op->width;
-    gpr_write(cpu, gpr * 8u, op->address_width,
-              gpr_read(cpu, gpr * 8u, op->address_width) + delta);
+    gpr_write(cpu, gpr * 8u, op->address_width, gpr_read(cpu, gpr * 8u, op->address_width) + delta);
 }
 
 static int finish(struct cpu *cpu, const struct op *op, uint64_t left)

@@ -14,8 +14,8 @@ static inline int push(struct cpu *cpu, unsigned width, uint64_t value)
 int op_push64(struct cpu *cpu, const struct op *op)
 {
     uint64_t rsp = cpu->gpr[GPR_RSP] - 8;
-    int step = linear_write(cpu, rsp, 8, ACCESS_WRITE | ACCESS_STACK,
-                            *(uint64_t *)gpr_at(cpu, op->rm));
+    int step =
+        linear_write(cpu, rsp, 8, ACCESS_WRITE | ACCESS_STACK, *(uint64_t *)gpr_at(cpu, op->rm));
     if (step == STEP_NEXT)
         cpu->gpr[GPR_RSP] = rsp;
     return step;

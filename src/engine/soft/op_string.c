@@ -1,7 +1,7 @@
 /*
- * String instructions. Repeated ones go page by page with the host's own REP instructions of the same
- * element size (so that overlapping moves come out the same), keep RSI, RDI and RCX true after each
- * piece, and stop for interrupts: they then simply start again. Intel SDM vol. 2, REP.
+ * String instructions. Repeated ones go page by page with the host's own REP instructions of the
+ * same element size (so that overlapping moves come out the same), keep RSI, RDI and RCX true after
+ * each piece, and stop for interrupts: they then simply start again. Intel SDM vol. 2, REP.
  */
 #include "engine/soft/memory.h"
 #include "engine/soft/ops_integer.h"
@@ -55,9 +55,8 @@ static void consume(struct run *run, uint64_t elements)
 static bool must_pause(const struct run *run)
 {
     const struct cpu *cpu = run->cpu;
-    return run->left != 0 &&
-           (run->spent >= BUDGET || (cpu->mode & MODE_SINGLE) != 0 ||
-            atomic_load_explicit(&cpu->pending, memory_order_relaxed) != 0);
+    return run->left != 0 && (run->spent >= BUDGET || (cpu->mode & MODE_SINGLE) != 0 ||
+                              atomic_load_explicit(&cpu->pending, memory_order_relaxed) != 0);
 }
 
 static int run_end(struct run *run)
@@ -186,8 +185,8 @@ static uint64_t move_piece(struct run *run)
         return 0;
     uint64_t from = known_host(run, source, false);
     uint64_t to = known_host(run, target, true);
-    uint64_t count = least(run->left, least(elements_in_page(run, source),
-                                            elements_in_page(run, target)));
+    uint64_t count =
+        least(run->left, least(elements_in_page(run, source), elements_in_page(run, target)));
     if (from == 0 || to == 0 || count == 0)
         return 0;
     copy_elements(run->op->width, to, from, count);

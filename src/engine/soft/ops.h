@@ -1,10 +1,10 @@
 /*
  * Handlers the decoder may name, by file. What each finds in its op:
- *   reg, rm/memory, imm, disp, width as op.h says; `extra` = number of the special register (segment,
- *   CR, DR), selector of a far pointer, or condition code.
- * A handler that changes control flow sets cpu->rip (after reading op_rip/op_next_rip) and returns
- * STEP_JUMP. Handlers of instructions that may change mode, TLB, CPL or IF return STEP_JUMP with
- * cpu->rip = op_next_rip, so that the next block is looked up anew.
+ *   reg, rm/memory, imm, disp, width as op.h says; `extra` = number of the special register
+ * (segment, CR, DR), selector of a far pointer, or condition code. A handler that changes control
+ * flow sets cpu->rip (after reading op_rip/op_next_rip) and returns STEP_JUMP. Handlers of
+ * instructions that may change mode, TLB, CPL or IF return STEP_JUMP with cpu->rip = op_next_rip,
+ * so that the next block is looked up anew.
  */
 #ifndef SOFT_OPS_H
 #define SOFT_OPS_H
@@ -12,7 +12,8 @@
 #include "engine/soft/op.h"
 
 /* op_segment.c: `extra` = segment index */
-int op_mov_from_segment(struct cpu *cpu, const struct op *op); /* width of register destination; memory: 2 */
+int op_mov_from_segment(struct cpu *cpu,
+                        const struct op *op); /* width of register destination; memory: 2 */
 int op_mov_to_segment(struct cpu *cpu, const struct op *op);
 int op_push_segment(struct cpu *cpu, const struct op *op);
 int op_pop_segment(struct cpu *cpu, const struct op *op);
@@ -53,7 +54,8 @@ int op_sgdt(struct cpu *cpu, const struct op *op);
 int op_sidt(struct cpu *cpu, const struct op *op);
 int op_invlpg(struct cpu *cpu, const struct op *op);
 int op_invpcid(struct cpu *cpu, const struct op *op);
-int op_cache_flush_all(struct cpu *cpu, const struct op *op); /* INVD, WBINVD, WBNOINVD: CPL 0 only */
+int op_cache_flush_all(struct cpu *cpu,
+                       const struct op *op); /* INVD, WBINVD, WBNOINVD: CPL 0 only */
 int op_rdmsr(struct cpu *cpu, const struct op *op);
 int op_wrmsr(struct cpu *cpu, const struct op *op);
 int op_rdpmc(struct cpu *cpu, const struct op *op);

@@ -72,10 +72,10 @@ int op_jcc_nl(struct cpu *cpu, const struct op *op);
 int op_jcc_le(struct cpu *cpu, const struct op *op);
 int op_jcc_nle(struct cpu *cpu, const struct op *op);
 int op_jcxz(struct cpu *cpu, const struct op *op);
-int op_loop(struct cpu *cpu, const struct op *op);   /* extra = 0 LOOP, 1 LOOPE, 2 LOOPNE */
+int op_loop(struct cpu *cpu, const struct op *op); /* extra = 0 LOOP, 1 LOOPE, 2 LOOPNE */
 int op_call(struct cpu *cpu, const struct op *op);
 int op_call_indirect(struct cpu *cpu, const struct op *op);
-int op_ret(struct cpu *cpu, const struct op *op);    /* imm = bytes to drop */
+int op_ret(struct cpu *cpu, const struct op *op); /* imm = bytes to drop */
 int op_leave_block(struct cpu *cpu, const struct op *op);
 int op_stale(struct cpu *cpu, const struct op *op);
 int op_undefined(struct cpu *cpu, const struct op *op);
@@ -95,7 +95,7 @@ int op_cmps(struct cpu *cpu, const struct op *op);
 /* op_port.c */
 int op_ins(struct cpu *cpu, const struct op *op);
 int op_outs(struct cpu *cpu, const struct op *op);
-int op_in(struct cpu *cpu, const struct op *op);  /* OP_IMMEDIATE: port in imm, else DX */
+int op_in(struct cpu *cpu, const struct op *op); /* OP_IMMEDIATE: port in imm, else DX */
 int op_out(struct cpu *cpu, const struct op *op);
 
 /* op_bcd.c */

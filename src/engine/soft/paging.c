@@ -16,7 +16,7 @@ enum {
     PTE_D = 1 << 6,
     PTE_PS = 1 << 7,
 };
-#define PTE_XD (UINT64_C(1) << 63)
+#define PTE_XD      (UINT64_C(1) << 63)
 #define PTE_ADDRESS UINT64_C(0x000ffffffffff000)
 
 /* Page-fault error code, Intel SDM vol. 3A § 4.7. */
@@ -29,11 +29,11 @@ struct walk {
     uint64_t linear;
     unsigned access;
     enum format format;
-    int level;        /* 1 = page table … 4 = PML4 */
-    uint64_t table;   /* physical address of the table at `level` */
-    uint64_t entry;   /* last one read */
+    int level;      /* 1 = page table … 4 = PML4 */
+    uint64_t table; /* physical address of the table at `level` */
+    uint64_t entry; /* last one read */
     uint64_t entry_gpa;
-    uint64_t size;    /* of the page found */
+    uint64_t size; /* of the page found */
     struct translation to;
 };
 
@@ -51,8 +51,8 @@ static int page_fault(struct walk *walk, uint32_t code)
         code |= PF_W;
     if (is_user_access(walk))
         code |= PF_U;
-    bool nx_or_smep = ((cpu->cr4 & CR4_PAE) != 0 && (cpu->efer & EFER_NXE) != 0) ||
-                      (cpu->cr4 & CR4_SMEP) != 0;
+    bool nx_or_smep =
+        ((cpu->cr4 & CR4_PAE) != 0 && (cpu->efer & EFER_NXE) != 0) || (cpu->cr4 & CR4_SMEP) != 0;
     if ((walk->access & ACCESS_FETCH) && nx_or_smep)
         code |= PF_I;
     walk->cpu->fault = (struct fault){
@@ -163,7 +163,8 @@ static uint64_t leaf_base(const struct walk *walk)
     return walk->entry & mask & ~(walk->size - 1);
 }
 
-/* Read the entry of the current level: 1 = leaf found, 0 = went one level down, < 0 = fault taken. */
+/* Read the entry of the current level: 1 = leaf found, 0 = went one level down, < 0 = fault taken.
+ */
 static int descend(struct walk *walk)
 {
     unsigned bits = walk->format == FORMAT_LEGACY ? 10 : 9;
@@ -221,7 +222,8 @@ static int walk_once(struct walk *walk)
         path[depth++] = walk->entry;
         if (found == 1)
             break;
-        walk->table = walk->entry & (walk->format == FORMAT_LEGACY ? UINT64_C(0xfffff000) : PTE_ADDRESS);
+        walk->table =
+            walk->entry & (walk->format == FORMAT_LEGACY ? UINT64_C(0xfffff000) : PTE_ADDRESS);
     }
     if (!is_allowed(walk)) {
         (void)page_fault(walk, PF_P);

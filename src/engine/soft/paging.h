@@ -5,16 +5,17 @@
 #include "engine/soft/cpu.h"
 
 struct translation {
-    uint64_t gpa;      /* of the byte asked for */
-    bool user;         /* page is U/S = 1 all the way */
-    bool writable;     /* R/W = 1 all the way */
-    bool executable;   /* no XD on the way */
-    bool dirty;        /* D is set: a write needs no update */
+    uint64_t gpa;    /* of the byte asked for */
+    bool user;       /* page is U/S = 1 all the way */
+    bool writable;   /* R/W = 1 all the way */
+    bool executable; /* no XD on the way */
+    bool dirty;      /* D is set: a write needs no update */
 };
 
 /*
  * Translate `linear` for `access` (enum access) with the current privileges; sets A and D bits by
- * locked cmpxchg. 0, or STEP_FAULT with #PF in cpu->fault (a non-canonical address is the caller's).
+ * locked cmpxchg. 0, or STEP_FAULT with #PF in cpu->fault (a non-canonical address is the
+ * caller's).
  */
 int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct translation *ret);
 /* PAE paging: read the four PDPTEs of CR3; #GP(0) on reserved bits. */

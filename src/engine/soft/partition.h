@@ -27,8 +27,8 @@ enum { SOFT_MAX_CPUID = 96 };
 struct soft_partition {
     struct engine_config config;
     struct mem *mem;
-    uint8_t *ram;      /* mem_base */
-    uint64_t ram_end;  /* mem_end */
+    uint8_t *ram;                      /* mem_base */
+    uint64_t ram_end;                  /* mem_end */
     struct cpu *cpu[ENGINE_MAX_VCPUS]; /* index = APIC id; NULL until created */
     struct soft_mapping mapping[SOFT_MAX_MAPPINGS];
     size_t mapping_count;
@@ -40,9 +40,9 @@ struct soft_partition {
     int64_t tsc_offset;     /* guest TSC = host TSC + this, so that it starts at 0 */
     uint64_t tsc_hz;
     struct code_cache *code;
-    _Atomic uint64_t epoch; /* (a) see code.h */
+    _Atomic uint64_t epoch;     /* (a) see code.h */
     pthread_mutex_t split_lock; /* for locked accesses that cross a page */
-    uint64_t *dirty; /* one bit a page, NULL while not logging */
+    uint64_t *dirty;            /* one bit a page, NULL while not logging */
 };
 
 /* cpuid.c */

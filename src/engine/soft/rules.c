@@ -2,16 +2,16 @@
 
 #include "engine/soft/ops.h"
 
-#define RULE(mnemonic, ...) [ZYDIS_MNEMONIC_##mnemonic] = {__VA_ARGS__}
-#define RUN(mnemonic, handler) RULE(mnemonic, .run = (handler))
+#define RULE(mnemonic, ...)     [ZYDIS_MNEMONIC_##mnemonic] = {__VA_ARGS__}
+#define RUN(mnemonic, handler)  RULE(mnemonic, .run = (handler))
 #define ENDS(mnemonic, handler) RULE(mnemonic, .run = (handler), .ends = true)
 /* Operand size from prefixes and mode, not from the first operand. */
 #define SIZED(mnemonic, handler) RULE(mnemonic, .run = (handler), .by_operand_width = true)
 #define SIZED_ENDS(mnemonic, handler) \
     RULE(mnemonic, .run = (handler), .by_operand_width = true, .ends = true)
-#define FORMS(mnemonic, table) RULE(mnemonic, .forms = &(table))
+#define FORMS(mnemonic, table)          RULE(mnemonic, .forms = &(table))
 #define WITH(mnemonic, handler, number) RULE(mnemonic, .run = (handler), .extra = (number) + 1)
-#define JCC(mnemonic, code) RULE(mnemonic, .forms = NULL, .extra = (code) + 1)
+#define JCC(mnemonic, code)             RULE(mnemonic, .forms = NULL, .extra = (code) + 1)
 
 static const struct rule rules[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     FORMS(ADD, op_add),
@@ -178,8 +178,8 @@ static const struct rule rules[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     WITH(LSS, op_load_far_pointer, SEGMENT_SS),
     WITH(LFS, op_load_far_pointer, SEGMENT_FS),
     WITH(LGS, op_load_far_pointer, SEGMENT_GS),
-    RUN(LAR, op_lar),
-    RUN(LSL, op_lsl),
+    RULE(LAR, .run = op_lar, .source_in_rm = true),
+    RULE(LSL, .run = op_lsl, .source_in_rm = true),
     RUN(VERR, op_verr),
     RUN(VERW, op_verw),
     RUN(ARPL, op_arpl),
@@ -247,10 +247,10 @@ static const struct rule rules[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 /* One mnemonic, several instructions: these are told apart by their operands. */
 
 static const struct rule jcc_rules[16] = {
-    {.run = op_jcc_o},  {.run = op_jcc_no}, {.run = op_jcc_b},  {.run = op_jcc_nb},
-    {.run = op_jcc_z},  {.run = op_jcc_nz}, {.run = op_jcc_be}, {.run = op_jcc_nbe},
-    {.run = op_jcc_s},  {.run = op_jcc_ns}, {.run = op_jcc_p},  {.run = op_jcc_np},
-    {.run = op_jcc_l},  {.run = op_jcc_nl}, {.run = op_jcc_le}, {.run = op_jcc_nle},
+    {.run = op_jcc_o}, {.run = op_jcc_no}, {.run = op_jcc_b},  {.run = op_jcc_nb},
+    {.run = op_jcc_z}, {.run = op_jcc_nz}, {.run = op_jcc_be}, {.run = op_jcc_nbe},
+    {.run = op_jcc_s}, {.run = op_jcc_ns}, {.run = op_jcc_p},  {.run = op_jcc_np},
+    {.run = op_jcc_l}, {.run = op_jcc_nl}, {.run = op_jcc_le}, {.run = op_jcc_nle},
 };
 
 static const struct rule mov_rule = {.forms = &op_mov};
@@ -304,8 +304,8 @@ static const struct rule *push_find(const ZydisDecodedInstruction *instruction,
         return &push_immediate;
     if (register_class(&operands[0]) == ZYDIS_REGCLASS_SEGMENT)
         return &push_segment;
-    bool plain = operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-                 instruction->operand_width == 64;
+    bool plain =
+        operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && instruction->operand_width == 64;
     return plain ? &push_register64 : &push_other;
 }
 
@@ -319,8 +319,8 @@ static const struct rule *pop_find(const ZydisDecodedInstruction *instruction,
 {
     if (register_class(&operands[0]) == ZYDIS_REGCLASS_SEGMENT)
         return &pop_segment;
-    bool plain = operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-                 instruction->operand_width == 64;
+    bool plain =
+        operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER && instruction->operand_width == 64;
     return plain ? &pop_register64 : &pop_other;
 }
 

@@ -8,10 +8,11 @@
 
 struct rule {
     op_fn run;
-    form_table *forms; /* instead of run: by operands and width */
-    uint8_t extra;     /* op->extra + 1, 0 = leave alone */
-    bool ends;         /* the handler always leaves the block */
+    form_table *forms;     /* instead of run: by operands and width */
+    uint8_t extra;         /* op->extra + 1, 0 = leave alone */
+    bool ends;             /* the handler always leaves the block */
     bool by_operand_width; /* op->width is the operand size, not that of the first operand */
+    bool source_in_rm;     /* the handler wants op->rm to be the source register, as ModRM has it */
 };
 
 const struct rule *rule_find(const ZydisDecodedInstruction *instruction,

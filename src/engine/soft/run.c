@@ -1,7 +1,8 @@
 /*
- * The run loop: between two blocks it looks at what is pending, in a block it calls handlers until one
- * says otherwise. Instructions that must be looked at singly (TF, RF, breakpoints, the instruction after
- * STI or MOV SS, and one whose question was just answered) are run as blocks of one.
+ * The run loop: between two blocks it looks at what is pending, in a block it calls handlers until
+ * one says otherwise. Instructions that must be looked at singly (TF, RF, breakpoints, the
+ * instruction after STI or MOV SS, and one whose question was just answered) are run as blocks of
+ * one.
  */
 #include "engine/soft/run.h"
 

@@ -166,14 +166,14 @@ static void vcpu_destroy(struct engine_vcpu *vcpu)
     (void)munmap(vcpu, sizeof(*vcpu));
 }
 
-static int vcpu_create(struct engine_partition *partition, unsigned index,
-                       struct engine_vcpu **ret, struct reason *reason)
+static int vcpu_create(struct engine_partition *partition, unsigned index, struct engine_vcpu **ret,
+                       struct reason *reason)
 {
     struct soft_partition *soft = &partition->soft;
     if (index >= soft->config.vcpu_count || soft->cpu[index] != NULL)
         return reason_set(reason, -EINVAL, "virtual processor %u cannot be made", index);
-    struct engine_vcpu *vcpu = mmap(NULL, sizeof(*vcpu), PROT_READ | PROT_WRITE,
-                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct engine_vcpu *vcpu =
+        mmap(NULL, sizeof(*vcpu), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (vcpu == MAP_FAILED)
         return reason_set(reason, -ENOMEM, "no memory for virtual processor %u", index);
     struct cpu *cpu = &vcpu->cpu;

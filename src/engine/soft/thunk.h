@@ -19,17 +19,17 @@ void thunk_pool_destroy(struct thunk_pool *pool);
 
 /*
  * Make (or find, by the re-encoded bytes) the thunk of a decoded instruction and fill in op->run,
- * op->thunk, op->size and, if there is a memory operand, nothing else (the decoder fills addressing).
- * 0; -ENOTSUP when the instruction is not on the allow-list (the decoder then makes it #UD);
- * -ENOSPC when the pool is full. Gate: not with live vector state. Under the code lock.
+ * op->thunk, op->size and, if there is a memory operand, nothing else (the decoder fills
+ * addressing). 0; -ENOTSUP when the instruction is not on the allow-list (the decoder then makes it
+ * #UD); -ENOSPC when the pool is full. Gate: not with live vector state. Under the code lock.
  */
 int thunk_make(struct thunk_pool *pool, const ZydisDecodedInstruction *instruction,
                const ZydisDecodedOperand *operands, struct op *op);
 /* Forget all thunks; no vCPU may be running one. */
 void thunk_pool_reset(struct thunk_pool *pool);
 
-/* Install the process-wide handlers that turn SIGFPE, SIGSEGV, SIGILL and SIGBUS inside a thunk into
- * guest faults; others go to the previous handler. Once per process. */
+/* Install the process-wide handlers that turn SIGFPE, SIGSEGV, SIGILL and SIGBUS inside a thunk
+ * into guest faults; others go to the previous handler. Once per process. */
 int thunk_install_signals(void);
 
 #endif

@@ -20,8 +20,8 @@ enum {
 };
 
 /*
- * Who looks: CPL 3; CPL 3 with alignment checks (its data tags are never set, so that every access goes
- * the slow way); supervisor with user pages readable (no SMAP, or AC set); supervisor without.
+ * Who looks: CPL 3; CPL 3 with alignment checks (its data tags are never set, so that every access
+ * goes the slow way); supervisor with user pages readable (no SMAP, or AC set); supervisor without.
  */
 enum tlb_view { VIEW_USER, VIEW_USER_ALIGNED, VIEW_SUPERVISOR, VIEW_SUPERVISOR_SMAP, TLB_VIEWS };
 
