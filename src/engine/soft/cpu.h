@@ -176,6 +176,13 @@ struct commit {
     unsigned access;
 };
 
+/* What FNSTENV and XSAVE tell of the last x87 instruction: kept apart because the host's own hold
+ * addresses of thunks (Intel SDM vol. 1 § 8.1.8). */
+struct x87_pointers {
+    uint64_t instruction, data; /* offsets in CS and in the operand's segment */
+    uint16_t opcode;
+};
+
 struct recent {
     uint64_t rip;
     uint64_t key; /* tlb context and mode */
@@ -227,7 +234,7 @@ struct cpu {
     unsigned slot;       /* PCID slot in use */
     uint16_t slot_pcid[8];
     unsigned next_slot;
-    uint64_t native_fault; /* set by the signal handler: 1 + trap number of a fault in a thunk */
+    struct x87_pointers x87; /* valid while fpu_live */
     void *timer;           /* host timer, timer.c */
     uint64_t instructions; /* retired, by whole blocks; for statistics */
 
