@@ -182,6 +182,13 @@ struct commit {
     struct piece piece[2];
 };
 
+/* What FNSTENV and XSAVE tell of the last x87 instruction: kept apart because the host's own hold
+ * addresses of thunks (Intel SDM vol. 1 § 8.1.8). */
+struct x87_pointers {
+    uint64_t instruction, data; /* offsets in CS and in the operand's segment */
+    uint16_t opcode;
+};
+
 struct recent {
     uint64_t rip;
     uint64_t key; /* tlb context and mode */
@@ -238,7 +245,7 @@ struct cpu {
     unsigned slot; /* PCID slot in use */
     uint16_t slot_pcid[8];
     unsigned next_slot;
-    uint64_t native_fault;    /* set by the signal handler: 1 + trap number of a fault in a thunk */
+    struct x87_pointers x87;  /* valid while fpu_live */
     _Atomic bool extint_line; /* (a) INTR of the 8259 */
     bool extint_ready;        /* extint_vector was given and is to be delivered */
     uint8_t extint_vector;

@@ -29,7 +29,8 @@ int thunk_make(struct thunk_pool *pool, const ZydisDecodedInstruction *instructi
 void thunk_pool_reset(struct thunk_pool *pool);
 
 /* Install the process-wide handlers that turn SIGFPE, SIGSEGV, SIGILL and SIGBUS inside a thunk
- * into guest faults; others go to the previous handler. Once per process. */
+ * into guest faults; others go to the previous handler. Any number of times: whoever replaced the
+ * handlers meanwhile becomes the previous one. */
 int thunk_install_signals(void);
 
 #endif
