@@ -124,7 +124,7 @@ static int decode(const struct loading *loading, struct bzimage *image)
 int linux_load(struct loading *loading, struct boot_state *ret)
 {
     const struct boot_file *file = &loading->config->kernel;
-    struct bzimage image;
+    struct bzimage image = {0};
     int r = decode(loading, &image);
     if (r < 0)
         return r;

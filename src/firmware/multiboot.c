@@ -110,7 +110,7 @@ static int decode_addresses(const struct loading *loading, uint64_t header_at, s
 static int load_by_addresses(struct loading *loading, uint64_t header_at, uint64_t *ret_entry)
 {
     const struct boot_file *file = &loading->config->kernel;
-    struct plan plan;
+    struct plan plan = {0};
     int r = decode_addresses(loading, header_at, &plan);
     if (r == 0)
         r = loading_take(loading, plan.load_gpa, plan.memory_size, "the kernel");

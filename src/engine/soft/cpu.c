@@ -7,7 +7,7 @@
 #include "engine/soft/partition.h"
 #include "engine/soft/tlb.h"
 
-enum { DR6_RESET_LOW = 0xffff0ff0u };
+#define DR6_RESET UINT64_C(0xffff0ff0)
 enum { DR7_RESET = 0x400, RESET_SELECTOR = 0xf000 };
 #define RESET_CS_BASE   UINT64_C(0xffff0000)
 #define CPUID_SIGNATURE UINT64_C(0x000906ea)
@@ -95,7 +95,7 @@ static void reset_registers(struct cpu *cpu, bool init)
     cpu->idt = (struct engine_table){.limit = 0xffff};
     for (unsigned i = 0; i < 4; i++)
         cpu->dr[i] = 0;
-    cpu->dr[6] = DR6_RESET_LOW;
+    cpu->dr[6] = DR6_RESET;
     cpu->dr[7] = DR7_RESET;
     cpu->cpl = 0;
     cpu->shadow = false;

@@ -135,6 +135,8 @@ enum pending {
     PENDING_SIPI = 1 << 4,
     PENDING_TIMER = 1 << 5, /* the APIC timer's host timer fired, or its registers were written */
     PENDING_EOI = 1 << 7,   /* lapic.ended has vectors for ENGINE_EXIT_EOI */
+    PENDING_DEBUG = 1 << 6, /* debug_trap was set by a task switch */
+    PENDING_YIELD = 1 << 9, /* a spin loop: let another thread of the host run */
     PENDING_EPOCH = 1 << 8, /* partition.epoch moved on: see code.h */
 };
 
@@ -194,7 +196,7 @@ struct recent {
     uint64_t key; /* tlb context and mode */
     struct block *block;
 };
-enum { RECENT_COUNT = 4096 };
+enum { RECENT_COUNT = 4096, LARGE_WORDS = 16 };
 
 struct cpu {
     uint64_t gpr[CPU_GPRS];
@@ -242,6 +244,9 @@ struct cpu {
     struct lapic lapic;
     struct tlb *tables; /* SLOT_COUNT × VIEW_COUNT, see tlb.h */
     uint64_t last_context;
+    /* Bits by hash of the 4 MiB region: entries there stem from large pages; giant: from 1 GiB. */
+    uint64_t large[LARGE_WORDS];
+    bool giant;
     unsigned slot; /* PCID slot in use */
     uint16_t slot_pcid[8];
     unsigned next_slot;
@@ -251,6 +256,7 @@ struct cpu {
     uint8_t extint_vector;
     timer_t timer; /* wakes this thread for the APIC timer */
     bool timer_made;
+    unsigned pauses;       /* PAUSE instructions since the last yield */
     uint64_t instructions; /* retired, by whole blocks; for statistics */
 
     struct recent recent[RECENT_COUNT];

@@ -85,8 +85,7 @@ void debug_check_data(struct cpu *cpu, uint64_t linear, unsigned size, bool writ
     }
     if (hits == 0)
         return;
-    cpu->debug_trap |= hits;
-    (void)atomic_fetch_or(&cpu->pending, PENDING_DEBUG);
+    cpu->debug_trap |= hits; /* noticed at once: with breakpoints on, instructions run singly */
 }
 
 uint64_t debug_check_fetch(const struct cpu *cpu, uint64_t linear)

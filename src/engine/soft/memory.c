@@ -75,6 +75,8 @@ static void fill_tlb(struct cpu *cpu, uint64_t linear, unsigned access,
         if (tlb->used <= TLB_MAX_USED)
             tlb->used++;
     }
+    if (to->shift != 12)
+        tlb_note_large(cpu, linear, to->shift);
     if (access & ACCESS_FETCH) {
         entry->fetch = tag;
         return;

@@ -1,6 +1,7 @@
 /* Near branches, and the instructions that stop or bound the flow of a block. */
 #include "engine/soft/memory.h"
 #include "engine/soft/ops_integer.h"
+#include "engine/soft/partition.h"
 
 /* A target outside the canonical range (64-bit) or the code segment's limit is #GP(0) of the
  * branch. */
@@ -200,6 +201,18 @@ int op_sti(struct cpu *cpu, const struct op *op)
         cpu->shadow = true;
         atomic_fetch_or(&cpu->pending, PENDING_INTERRUPT);
     }
+    return STEP_JUMP;
+}
+
+/* A guest that spins for another vCPU may be keeping that very vCPU off the host's processor. */
+int op_pause(struct cpu *cpu, const struct op *op)
+{
+    enum { PAUSES_A_YIELD = 32 };
+    if (cpu->partition->config.vcpu_count > 1 && ++cpu->pauses >= PAUSES_A_YIELD) {
+        cpu->pauses = 0;
+        (void)atomic_fetch_or(&cpu->pending, PENDING_YIELD);
+    }
+    cpu->rip = op_next_rip(cpu, op);
     return STEP_JUMP;
 }
 

@@ -239,6 +239,7 @@ static int walk_once(struct walk *walk)
             return 0;
     }
     walk->to.dirty = (walk->entry & PTE_D) != 0;
+    walk->to.shift = (uint8_t)level_shift(walk);
     walk->to.gpa = base + (walk->linear & (walk->size - 1));
     return 1;
 }
@@ -253,8 +254,12 @@ static enum format current_format(const struct cpu *cpu)
 int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct translation *ret)
 {
     if ((cpu->cr0 & CR0_PG) == 0) {
-        *ret = (struct translation){
-            .gpa = linear, .user = true, .writable = true, .executable = true, .dirty = true};
+        *ret = (struct translation){.gpa = linear,
+                                    .user = true,
+                                    .writable = true,
+                                    .executable = true,
+                                    .shift = 12,
+                                    .dirty = true};
         return STEP_NEXT;
     }
     struct walk walk = {

@@ -9,6 +9,7 @@ struct translation {
     bool user;       /* page is U/S = 1 all the way */
     bool writable;   /* R/W = 1 all the way */
     bool executable; /* no XD on the way */
+    uint8_t shift;   /* log2 of the page size: 12, 21, 22, 30 */
     bool dirty;      /* D is set: a write needs no update */
 };
 

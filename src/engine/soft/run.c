@@ -6,6 +6,8 @@
  */
 #include "engine/soft/run.h"
 
+#include <sched.h>
+
 #include "engine/soft/code.h"
 #include "engine/soft/partition.h"
 #include "engine/soft/timer.h"
@@ -116,6 +118,19 @@ static int deliver_events(struct cpu *cpu)
     return STEP_NEXT;
 }
 
+static int raise_debug(struct cpu *cpu, uint64_t dr6)
+{
+    cpu->fault = (struct fault){.vector = VECTOR_DB, .dr6 = dr6};
+    return exception_deliver(cpu);
+}
+
+static int raise_debug_trap(struct cpu *cpu)
+{
+    uint64_t dr6 = cpu->debug_trap;
+    cpu->debug_trap = 0;
+    return raise_debug(cpu, dr6);
+}
+
 /* STEP_NEXT: run on. STEP_JUMP: look again. STEP_LEAVE: cpu->exit is filled. */
 static int service(struct cpu *cpu)
 {
@@ -126,12 +141,16 @@ static int service(struct cpu *cpu)
         lapic_timer_poll(cpu);
         timer_arm(cpu);
     }
+    if (take(cpu, PENDING_YIELD))
+        (void)sched_yield();
     if (take(cpu, PENDING_KICK)) {
         cpu->exit->kind = ENGINE_EXIT_KICKED;
         return STEP_LEAVE;
     }
     if ((atomic_load(&cpu->pending) & PENDING_EOI) != 0 && tell_end_of_interrupt(cpu))
         return STEP_LEAVE;
+    if (take(cpu, PENDING_DEBUG) && cpu->debug_trap != 0)
+        return raise_debug_trap(cpu);
     int step = deliver_events(cpu);
     if (step != STEP_NEXT)
         return step;
@@ -192,12 +211,6 @@ static int run_block(struct cpu *cpu)
 }
 
 /* ---- single instructions ---- */
-
-static int raise_debug(struct cpu *cpu, uint64_t dr6)
-{
-    cpu->fault = (struct fault){.vector = VECTOR_DB, .dr6 = dr6};
-    return exception_deliver(cpu);
-}
 
 /* The traps of an instruction that has completed. */
 static int after_single(struct cpu *cpu, int step, bool trap_flag)

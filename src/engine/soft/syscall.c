@@ -29,6 +29,7 @@ int op_syscall(struct cpu *cpu, const struct op *op)
     cpu->gpr[GPR_RCX] = op_next_rip(cpu, op);
     cpu->gpr[GPR_R11] = cpu->flags & ~(uint64_t)FLAG_RF;
     cpu->rip = cpu->lstar;
+    cpu->entered = true;
     uint16_t selector = (uint16_t)((cpu->star >> 32) & 0xfffc);
     cpu_set_flags(cpu, cpu->flags & ~(cpu->sfmask | FLAG_RF));
     return enter_fixed(cpu, selector, (uint16_t)(selector + 8), 0, true);

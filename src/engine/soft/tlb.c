@@ -83,6 +83,9 @@ void tlb_switch(struct cpu *cpu, uint16_t pcid, bool keep)
 
 void tlb_flush_all(struct cpu *cpu)
 {
+    for (unsigned i = 0; i < LARGE_WORDS; i++)
+        cpu->large[i] = 0;
+    cpu->giant = false;
     for (unsigned slot = 0; slot < TLB_SLOTS; slot++)
         flush_slot(cpu, slot);
 }
@@ -94,13 +97,54 @@ void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
         flush_slot(cpu, slot);
 }
 
+/* ---- large pages: every 4 KiB of one may have an entry (Intel SDM vol. 3A § 4.10.4.1) ---- */
+
+enum { REGION_SHIFT = 22, REGION_PAGES = 1 << (REGION_SHIFT - 12) };
+
+static uint64_t *large_word(struct cpu *cpu, uint64_t linear, uint64_t *ret_bit)
+{
+    uint64_t hash = (linear >> REGION_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 54;
+    *ret_bit = UINT64_C(1) << (hash % 64);
+    return &cpu->large[hash / 64 % LARGE_WORDS];
+}
+
+void tlb_note_large(struct cpu *cpu, uint64_t linear, unsigned shift)
+{
+    uint64_t bit;
+    uint64_t *word = large_word(cpu, linear, &bit);
+    *word |= bit;
+    cpu->giant |= shift > REGION_SHIFT;
+}
+
+static bool is_in_large_page(struct cpu *cpu, uint64_t linear)
+{
+    uint64_t bit;
+    return (*large_word(cpu, linear, &bit) & bit) != 0;
+}
+
+static void flush_region(struct tlb *tlb, uint64_t linear)
+{
+    uint64_t first = linear & ~((UINT64_C(1) << REGION_SHIFT) - 1);
+    for (uint64_t i = 0; i < REGION_PAGES; i++)
+        *tlb_entry(tlb, first + (i << 12)) = (struct tlb_entry){0};
+}
+
 void tlb_flush_page(struct cpu *cpu, uint64_t linear)
 {
+    bool large = is_in_large_page(cpu, linear);
+    if (large && cpu->giant) {
+        tlb_flush_all(cpu);
+        return;
+    }
     for (unsigned i = 0; i < TABLE_COUNT; i++) {
-        if (cpu->tables[i].used == 0)
+        struct tlb *tlb = &cpu->tables[i];
+        if (tlb->used == 0)
             continue;
-        *tlb_entry(&cpu->tables[i], linear) = (struct tlb_entry){0};
-        cpu->tables[i].context = ++cpu->last_context;
+        if (large)
+            flush_region(tlb, linear);
+        else
+            *tlb_entry(tlb, linear) = (struct tlb_entry){0};
+        tlb->context = ++cpu->last_context;
     }
 }
 

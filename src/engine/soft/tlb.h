@@ -5,6 +5,7 @@
  *    update, is RAM, and its bytes are at linear + delta. All else goes the slow way (memory.c).
  * 2. The write tag is never set for a page that holds translated code, is logged for dirt and still
  *    clean, or carries a data breakpoint; no tag is set for a page with a read breakpoint.
+ *    Large pages have an entry for each 4 KiB used; cpu->large tells INVLPG where to look for them.
  * 3. Entries may vanish at any time; they must not survive what the architecture says flushes them.
  *    Global pages get no favours: flushing more is always allowed (Intel SDM vol. 3A § 4.10.4).
  */
@@ -59,8 +60,10 @@ void tlb_select(struct cpu *cpu);
 void tlb_switch(struct cpu *cpu, uint16_t pcid, bool keep);
 void tlb_flush_all(struct cpu *cpu);
 void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid);
-/* The page of `linear`, in all slots and views. */
+/* The page of `linear`, whatever its size, in all slots and views. */
 void tlb_flush_page(struct cpu *cpu, uint64_t linear);
+/* An entry was filled from a page of 2^shift bytes, more than 4 KiB. */
+void tlb_note_large(struct cpu *cpu, uint64_t linear, unsigned shift);
 /* Forget every write tag: pages became code pages, or dirty logging restarted. */
 void tlb_drop_writes(struct cpu *cpu);
 
