@@ -317,9 +317,12 @@ static uint8_t read_register(void *device, unsigned offset)
 
 static void write_dlab_register(struct uart *uart, unsigned offset, uint8_t value)
 {
-    uint16_t divisor = uart->state.divisor;
-    uart->state.divisor = offset == REGISTER_DATA ? (uint16_t)((divisor & 0xff00) | value)
-                                                  : (uint16_t)((divisor & 0x00ff) | value << 8);
+    unsigned divisor = uart->state.divisor;
+    if (offset == REGISTER_DATA)
+        divisor = (divisor & 0xff00) | value;
+    else
+        divisor = (divisor & 0x00ff) | (unsigned)value << 8;
+    uart->state.divisor = (uint16_t)divisor;
 }
 
 static void write_register(void *device, unsigned offset, uint8_t value)
