@@ -29,6 +29,12 @@ DEVIATIONS = {
         (r"is reserved$|^its error code", "P is clear in the error code of reserved bits"),
         (r"^cross_(add|xchg): #PF\(2\)", "a read-modify-write faults as a read"),
     ],
+    "syscall": [
+        (r"^SFMASK (0|clears)", "the arithmetic flags are cleared on entry"),
+        (r"^gp_", "MSRs are not checked"),
+        (r"^RFLAGS is R11|loads all flags$", "VIF, VIP and AC are lost"),
+        (r"^iret with (RIP not canonical|CS with L and D)", "not checked in IRET"),
+    ],
 }
 
 LEFT_OUT = {
