@@ -29,11 +29,27 @@ DEVIATIONS = {
         (r"is reserved$|^its error code", "P is clear in the error code of reserved bits"),
         (r"^cross_(add|xchg): #PF\(2\)", "a read-modify-write faults as a read"),
     ],
+    "syscall": [
+        (r"^SFMASK (0|clears)", "the arithmetic flags are cleared on entry"),
+        (r"^gp_", "MSRs are not checked"),
+        (r"^RFLAGS is R11|loads all flags$", "VIF, VIP and AC are lost"),
+        (r"^iret with (RIP not canonical|CS with L and D)", "not checked in IRET"),
+    ],
+    "segments": [
+        (r"^es_|^ES has no base", "segment limits and types are not checked, bases not dropped"),
+        (r"^wr[fg]sbase in ring", "the base is not checked"),
+        (r"^l(ar|sl) of type 8[1345]", "types of 16-bit segments and task gates are known"),
+        (r"^lldt in ring 0: #GP\(50\)", "the base is not checked"),
+        (r"^call_far in ring 3: #GP\(0\)", "a gate's offset is not checked"),
+    ],
 }
 
 LEFT_OUT = {
     "exceptions": {
         "table-registers": "lidt and lgdt take a base that is not canonical",
         "control-registers": "reserved bits of control registers are taken or ignored",
+    },
+    "segments": {
+        "far-jumps": "a jump to code with both L and D, or behind its limit, is done",
     },
 }

@@ -14,12 +14,18 @@ struct snippet {
     const char *code, *at, *next, *name;
 };
 
+#ifdef __x86_64__
+#    define IMAGE_BITS "64"
+#else
+#    define IMAGE_BITS "32"
+#endif
+
 #define SNIPPET_BITS(bits, name, before, instruction, after)                            \
     asm(".pushsection .text.snippets, \"ax\", @progbits\n.balign 16\n.code" #bits "\n"  \
         "snippet_" #name ":\n" before "\n"                                              \
         "snippet_" #name "_at:\n" instruction "\n"                                      \
         "snippet_" #name "_next:\n" after "\n"                                          \
-        "ret\n.popsection\n");                                                          \
+        "ret\n.code" IMAGE_BITS "\n.popsection\n");                                     \
     extern const char snippet_##name[], snippet_##name##_at[], snippet_##name##_next[]; \
     static const struct snippet name = {snippet_##name, snippet_##name##_at,            \
                                         snippet_##name##_next, #name}
