@@ -51,20 +51,20 @@ enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40 };
 enum { STUCK_SECONDS = 10 };
 
 struct guest {
+    struct engine_registers base; /* what every case starts from */
+    struct engine_registers now;
+    uint8_t data[DIFF_DATA_SIZE]; /* what the data pages hold now */
     const struct engine_ops *ops;
     struct mem *mem;
     struct engine_partition *partition;
     struct engine_vcpu *vcpu;
-    struct engine_registers base; /* what every case starts from */
-    struct engine_registers now;
-    bool has_ldt;
-    uint8_t data[DIFF_DATA_SIZE]; /* what the data pages hold now */
     uint32_t dirty_code_offset, dirty_code_length;
     /* A case that does not come back is kicked out by this thread. */
     pthread_t watchdog;
-    bool watching;
     uint64_t runs; /* atomic: odd while in run() */
+    bool watching;
     bool stopping; /* atomic */
+    bool has_ldt;
 };
 
 /* ---- memory ---- */

@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#define DIFF_PAGE 4096U
+#define DIFF_PAGE 0x1000U
 #define DIFF_CODE UINT64_C(0x10001000)
 #define DIFF_RW0  UINT64_C(0x10011000)
 #define DIFF_RW1  (DIFF_RW0 + DIFF_PAGE)
@@ -23,8 +23,8 @@
  * stack pointer as they were: cases with such a segment start with these very bits.
  */
 #define DIFF_ENTRY     UINT64_C(0x10030000)
-#define DIFF_RW_SIZE   (2 * DIFF_PAGE)
-#define DIFF_DATA_SIZE (3 * DIFF_PAGE)
+#define DIFF_RW_SIZE   0x2000U
+#define DIFF_DATA_SIZE 0x3000U
 
 /* Selectors as Linux gives them to user mode; the guest's GDT has the same at the same places. */
 enum {

@@ -73,20 +73,25 @@ static bool take_option(int option, struct arguments *ret)
         ret->options.forms = optarg;
         return true;
     case 'e':
-        return ret->forever = true;
+        ret->forever = true;
+        return true;
     case 'l':
-        return ret->list = true;
+        ret->list = true;
+        return true;
     case 'w':
-        return (ret->has_show = true) && parse_number(optarg, &ret->show);
+        ret->has_show = true;
+        return parse_number(optarg, &ret->show);
     case 'r':
         ret->replay = optarg;
         return true;
     case 'c':
         return parse_level(optarg, &ret->options.level);
     case 'S':
-        return ret->options.self_check = true;
+        ret->options.self_check = true;
+        return true;
     case 'v':
-        return ret->options.verbose = true;
+        ret->options.verbose = true;
+        return true;
     default:
         return false;
     }

@@ -41,7 +41,7 @@ enum { SIGNAL_STACK = 64 * 1024, PAGES_SIZE = 2 * DIFF_PAGE + DIFF_DATA_SIZE };
 extern const ucontext_t *native_run(const struct diff_state *state);
 extern void native_handler(int number, siginfo_t *info, void *context);
 extern uint16_t native_segments[DIFF_SEGMENTS];
-extern const char __executable_start[];
+extern const char __executable_start[]; /* NOLINT(readability-identifier-naming) */
 extern const char etext[];
 
 /* Writable views of the code page and the data pages. */
@@ -60,7 +60,7 @@ static void fill(void *to, uint8_t value, size_t length)
     __asm__ volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(value) : "memory");
 }
 
-static long raw_futex(uint32_t *word, int operation, uint32_t value)
+static long raw_futex(const uint32_t *word, int operation, uint32_t value)
 {
     register long timeout __asm__("r10") = 0;
     long result;
@@ -139,7 +139,7 @@ __attribute__((noreturn)) static void serve(struct diff_ring *ring, const struct
 __attribute__((noreturn)) static void give_up(const char *what)
 {
     (void)fprintf(stderr, "partita-difftest-native: %s\n", what);
-    exit(NATIVE_EXIT_SETUP);
+    exit(NATIVE_EXIT_SETUP); /* NOLINT(concurrency-mt-unsafe): there is one thread */
 }
 
 /* Populated, so that the P bit of a page fault's error code does not depend on what ran before. */

@@ -603,15 +603,15 @@ static void prepare_stack(struct preparing *p)
         set_gpr(p, 5, top);
 }
 
-void prepare_operands(struct rng *rng, struct build *build)
+void prepare_operands(struct rng *rng, struct build *ret)
 {
-    struct preparing p = {.rng = rng, .build = build};
+    struct preparing p = {.rng = rng, .build = ret};
     prepare_counts(&p);
     prepare_stack(&p);
-    for (unsigned i = 0; i < build->instruction.operand_count; i++)
-        if (is_memory(&build->operands[i]))
-            aim(&p, &build->operands[i]);
-    if (is_far_or_near_branch(build) || build->instruction.meta.category == ZYDIS_CATEGORY_RET)
+    for (unsigned i = 0; i < ret->instruction.operand_count; i++)
+        if (is_memory(&ret->operands[i]))
+            aim(&p, &ret->operands[i]);
+    if (is_far_or_near_branch(ret) || ret->instruction.meta.category == ZYDIS_CATEGORY_RET)
         prepare_branch(&p);
     prepare_integer(&p);
     prepare_segments(&p);

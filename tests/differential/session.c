@@ -194,9 +194,9 @@ static int run_other_side(struct session *session, struct reason *reason)
  */
 static bool is_new_failure(struct session *session, const struct build *build)
 {
-    uint64_t key = build->form != NULL
-                       ? (uint64_t)(build->form - session->forms.form) + 1
-                       : (uint64_t)build->mnemonic << 32 | (uint64_t)build->kind << 24;
+    uint64_t key = (uint64_t)build->mnemonic << 32 | (uint64_t)build->kind << 24;
+    if (build->form != NULL)
+        key = 1 + (uint64_t)(build->form - session->forms.form);
     for (unsigned i = 0; i < session->failed_forms; i++)
         if (session->failed_form[i] == key)
             return false;
