@@ -228,13 +228,14 @@ static void judge_batch(struct session *session, uint64_t first, bool show)
     for (uint32_t i = 0; i < ring->count && session->failed_forms < SESSION_MAX_FAILURES; i++) {
         struct difference difference;
         const struct build *build = &session->build[i];
+        uint64_t number = first + i;
         compare_results(build, &ring->results[i], &session->other[i], &difference);
         count_case(session, build, &ring->results[i], &difference);
         bool report = show || (difference.fails &&
                                (is_new_failure(session, build) || session->options->verbose));
         if (!report)
             continue;
-        (void)printf("# case %llu of seed %llu:\n", (unsigned long long)(first + i),
+        (void)printf("# case %llu of seed %llu:\n", (unsigned long long)number,
                      (unsigned long long)session->options->seed);
         report_case(stdout, build, &ring->results[i], &session->other[i], &difference);
     }
