@@ -20,8 +20,9 @@ void build_context_init(const struct policy *policy, bool has_ldt, struct build_
 {
     ret->policy = policy;
     ret->has_ldt = has_ldt;
-    form_decoder(false, &ret->decoder[0]);
-    form_decoder(true, &ret->decoder[1]);
+    form_decoder(DIFF_MODE16, &ret->decoder[DIFF_MODE16 / 32]);
+    form_decoder(DIFF_MODE32, &ret->decoder[DIFF_MODE32 / 32]);
+    form_decoder(DIFF_MODE64, &ret->decoder[DIFF_MODE64 / 32]);
 }
 
 /* ---- bytes ---- */
@@ -35,7 +36,7 @@ static void put_prefixes(struct rng *rng, const struct form *form, struct bytes 
         put(to, 0xf0);
     if (rng_percent(rng, 12))
         put(to, rng_percent(rng, 60) ? 0x64 + rng_below(rng, 2) : segments[rng_below(rng, 6)]);
-    if (rng_percent(rng, form->mode64 ? 6 : 2))
+    if (rng_percent(rng, form->mode == DIFF_MODE64 ? 6 : form->mode == DIFF_MODE16 ? 30 : 2))
         put(to, 0x67);
     if (form->encoding == FORM_LEGACY && form->prefix == 0 && rng_percent(rng, 2))
         put(to, odd[rng_below(rng, sizeof(odd))]);
@@ -43,9 +44,9 @@ static void put_prefixes(struct rng *rng, const struct form *form, struct bytes 
 
 static void put_vex(struct rng *rng, const struct form *form, struct bytes *to)
 {
-    uint32_t inverted = form->mode64 ? rng_below(rng, 8) << 5 : 0xe0;
+    uint32_t inverted = form->mode == DIFF_MODE64 ? rng_below(rng, 8) << 5 : 0xe0;
     uint32_t vvvv = form->vvvv_free ? rng_below(rng, 16) : 0xf;
-    if (!form->mode64)
+    if (form->mode != DIFF_MODE64)
         vvvv |= 8;
     if (rng_percent(rng, 1))
         vvvv = rng_below(rng, 16);
@@ -65,7 +66,7 @@ static void put_legacy(struct rng *rng, const struct form *form, struct bytes *t
 {
     if (form->prefix != 0)
         put(to, form->prefix);
-    if (form->mode64 && (form->w != 0 || rng_percent(rng, 50))) {
+    if (form->mode == DIFF_MODE64 && (form->w != 0 || rng_percent(rng, 50))) {
         uint32_t rex = 0x40 | (uint32_t)form->w << 3 | rng_below(rng, 8);
         if (form->has_modrm || rng_percent(rng, 60))
             put(to, rex);
@@ -129,7 +130,7 @@ static void put_immediate(struct rng *rng, struct bytes *to)
 
 static bool decode(const struct build_context *context, struct build *build)
 {
-    const ZydisDecoder *decoder = &context->decoder[build->mode64 ? 1 : 0];
+    const ZydisDecoder *decoder = &context->decoder[build->mode / 32];
     build->decoded = ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, build->c.code,
                                                          ZYDIS_MAX_INSTRUCTION_LENGTH + 1,
                                                          &build->instruction, build->operands));
@@ -140,11 +141,11 @@ static bool decode(const struct build_context *context, struct build *build)
     return build->decoded;
 }
 
-static void start(const struct build_context *context, struct rng *rng, bool mode64,
+static void start(const struct build_context *context, struct rng *rng, enum diff_mode mode,
                   struct build *ret)
 {
-    *ret = (struct build){.mode64 = mode64, .group = GROUP_SYSTEM};
-    values_state(rng, mode64, context->has_ldt, &ret->c.in);
+    *ret = (struct build){.mode = mode, .group = GROUP_SYSTEM};
+    values_state(rng, mode, context->has_ldt, &ret->c.in);
     memset(ret->c.code, 0xcc, sizeof(ret->c.code));
 }
 
@@ -153,7 +154,7 @@ static void place(struct rng *rng, struct build *build)
     build->c.code_offset = 0x800 + rng_below(rng, 16);
     if (build->kind == BUILD_EDGE && build->c.code_length > 1)
         build->c.code_offset = DIFF_PAGE - 1 - rng_below(rng, build->c.code_length - 1);
-    build->c.in.rip = DIFF_CODE + build->c.code_offset;
+    build->c.in.rip = build->c.code_offset + (build->mode == DIFF_MODE16 ? 0 : DIFF_CODE);
 }
 
 /* The last byte within the page stays: what does not fit is not there. */
@@ -177,7 +178,7 @@ static bool finish(const struct build_context *context, struct rng *rng, struct 
         return true;
     }
     build->c.code_length = build->instruction.length;
-    switch (policy_judge(context->policy, build->mode64, &build->instruction, build->operands)) {
+    switch (policy_judge(context->policy, build->mode, &build->instruction, build->operands)) {
     case POLICY_SKIP:
         return false;
     case POLICY_HIDDEN:
@@ -198,7 +199,7 @@ static bool finish(const struct build_context *context, struct rng *rng, struct 
 bool build_from_form(const struct build_context *context, struct rng *rng, const struct form *form,
                      struct build *ret)
 {
-    start(context, rng, form->mode64, ret);
+    start(context, rng, form->mode, ret);
     struct bytes bytes = {.count = 0};
     put_prefixes(rng, form, &bytes);
     if (form->encoding == FORM_VEX)
@@ -215,10 +216,10 @@ bool build_from_form(const struct build_context *context, struct rng *rng, const
     return finish(context, rng, ret, ZYDIS_MAX_INSTRUCTION_LENGTH);
 }
 
-bool build_from_bytes(const struct build_context *context, struct rng *rng, bool mode64,
+bool build_from_bytes(const struct build_context *context, struct rng *rng, enum diff_mode mode,
                       const uint8_t *bytes, size_t length, struct build *ret)
 {
-    start(context, rng, mode64, ret);
+    start(context, rng, mode, ret);
     if (length > ZYDIS_MAX_INSTRUCTION_LENGTH + 1)
         length = ZYDIS_MAX_INSTRUCTION_LENGTH + 1;
     memcpy(ret->c.code, bytes, length);
@@ -238,7 +239,9 @@ bool build_random_bytes(const struct build_context *context, struct rng *rng, st
         bytes[at++] = leads[rng_below(rng, sizeof(leads))];
     if (at == 13 || rng_percent(rng, 1))
         memset(bytes, 0x66, sizeof(bytes) - 1); /* longer than 15 bytes */
-    return build_from_bytes(context, rng, rng_percent(rng, 70), bytes, sizeof(bytes), ret);
+    static const enum diff_mode modes[] = {DIFF_MODE64, DIFF_MODE64, DIFF_MODE32, DIFF_MODE16};
+    enum diff_mode mode = modes[rng_below(rng, context->has_ldt ? 4 : 3)];
+    return build_from_bytes(context, rng, mode, bytes, sizeof(bytes), ret);
 }
 
 void build_patch(struct build *build, uint64_t address, const uint8_t *bytes, size_t length)
@@ -250,4 +253,26 @@ void build_patch(struct build *build, uint64_t address, const uint8_t *bytes, si
     patch->offset = (uint16_t)(address - DIFF_RW0);
     patch->length = (uint16_t)length;
     memcpy(patch->bytes, bytes, length);
+}
+
+uint64_t build_segment_base(const struct build *build, ZydisRegister segment)
+{
+    if (build->mode == DIFF_MODE64)
+        return segment == ZYDIS_REGISTER_FS   ? build->c.in.fs_base
+               : segment == ZYDIS_REGISTER_GS ? build->c.in.gs_base
+                                              : 0;
+    if (ZydisRegisterGetClass(segment) != ZYDIS_REGCLASS_SEGMENT)
+        return 0;
+    uint16_t selector = build->c.in.segment[ZydisRegisterGetId(segment)];
+    if (selector == DIFF_LDT_SELECTOR(DIFF_LDT_CODE16))
+        return DIFF_CODE;
+    return (selector & 4) != 0 ? DIFF_RW0 : 0;
+}
+
+uint64_t build_stack_address(const struct build *build)
+{
+    uint64_t mask = build->mode == DIFF_MODE64 ? ~UINT64_C(0) : 0xffffffff;
+    if (build->c.in.segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
+        mask = 0xffff;
+    return (build->c.in.gpr[4] & mask) + build_segment_base(build, ZYDIS_REGISTER_SS);
 }

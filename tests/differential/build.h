@@ -21,7 +21,7 @@ enum build_kind {
 struct build {
     struct diff_case c;
     enum build_kind kind;
-    bool mode64;
+    enum diff_mode mode;
     const struct form *form; /* NULL for random bytes */
     enum policy_group group;
     ZydisMnemonic mnemonic;
@@ -33,7 +33,7 @@ struct build {
 struct build_context {
     const struct policy *policy;
     bool has_ldt;
-    ZydisDecoder decoder[2]; /* 32-bit, 64-bit mode */
+    ZydisDecoder decoder[3]; /* by mode / 32 */
 };
 
 void build_context_init(const struct policy *policy, bool has_ldt, struct build_context *ret);
@@ -42,7 +42,7 @@ void build_context_init(const struct policy *policy, bool has_ldt, struct build_
 bool build_from_form(const struct build_context *context, struct rng *rng, const struct form *form,
                      struct build *ret);
 /* Make a case of given or random bytes. */
-bool build_from_bytes(const struct build_context *context, struct rng *rng, bool mode64,
+bool build_from_bytes(const struct build_context *context, struct rng *rng, enum diff_mode mode,
                       const uint8_t *bytes, size_t length, struct build *ret);
 bool build_random_bytes(const struct build_context *context, struct rng *rng, struct build *ret);
 
@@ -51,5 +51,10 @@ void prepare_operands(struct rng *rng, struct build *ret);
 
 /* Put bytes over the data pages before the case; addresses outside them are ignored. */
 void build_patch(struct build *build, uint64_t address, const uint8_t *bytes, size_t length);
+
+/* Bases of the segments that the case starts with. */
+uint64_t build_segment_base(const struct build *build, ZydisRegister segment);
+/* The linear address of the top of its stack. */
+uint64_t build_stack_address(const struct build *build);
 
 #endif

@@ -68,7 +68,7 @@ static void compare_bytes(struct difference *ret, const char *name, const uint8_
 static void compare_gprs(const struct build *build, const struct diff_state *native,
                          const struct diff_state *guest, struct difference *ret)
 {
-    bool mode64 = native->segment[DIFF_CS] == DIFF_USER_CS64 && build->mode64;
+    bool mode64 = native->segment[DIFF_CS] == DIFF_USER_CS64 && build->mode == DIFF_MODE64;
     uint64_t mask = mode64 ? ~UINT64_C(0) : 0xffffffff;
     for (unsigned i = 0; i < (mode64 ? 16 : 8); i++)
         compare_word(ret, gpr_name[i], native->gpr[i] & mask, guest->gpr[i] & mask);
@@ -203,11 +203,7 @@ static uint64_t operand_address(const struct build *build)
     if (!ZYAN_SUCCESS(ZydisCalcAbsoluteAddressEx(&build->instruction, operand, build->c.in.rip,
                                                  &registers, &address)))
         return 0;
-    if (operand->mem.segment == ZYDIS_REGISTER_FS)
-        address += build->mode64 ? build->c.in.fs_base : DIFF_RW0;
-    if (operand->mem.segment == ZYDIS_REGISTER_GS)
-        address += build->mode64 ? build->c.in.gs_base : DIFF_RW0;
-    return address;
+    return address + build_segment_base(build, operand->mem.segment);
 }
 
 static void compare_memory(const struct build *build, const struct diff_result *native,
@@ -268,7 +264,7 @@ void compare_expect_undefined_opcode(const struct build *build, const uint8_t *d
 {
     *ret = (struct diff_result){.outcome = DIFF_TRAPPED, .vector = VECTOR_UD, .out = build->c.in};
     ret->out.rflags |= FLAG_RF;
-    if (!build->mode64) { /* bases come from the descriptors */
+    if (build->mode != DIFF_MODE64) { /* bases come from the descriptors */
         ret->out.fs_base = ret->out.segment[DIFF_FS] != 0 ? DIFF_RW0 : 0;
         ret->out.gs_base = ret->out.segment[DIFF_GS] != 0 ? DIFF_RW0 : 0;
     }

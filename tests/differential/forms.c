@@ -30,11 +30,17 @@ struct maker {
     int error;
 };
 
-void form_decoder(bool mode64, ZydisDecoder *ret)
+void form_decoder(enum diff_mode mode, ZydisDecoder *ret)
 {
-    (void)ZydisDecoderInit(ret,
-                           mode64 ? ZYDIS_MACHINE_MODE_LONG_64 : ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
-                           mode64 ? ZYDIS_STACK_WIDTH_64 : ZYDIS_STACK_WIDTH_32);
+    static const struct {
+        ZydisMachineMode machine;
+        ZydisStackWidth stack;
+    } modes[] = {
+        [DIFF_MODE16 / 32] = {ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16},
+        [DIFF_MODE32 / 32] = {ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32},
+        [DIFF_MODE64 / 32] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
+    };
+    (void)ZydisDecoderInit(ret, modes[mode / 32].machine, modes[mode / 32].stack);
 }
 
 /* ---- names ---- */
@@ -110,8 +116,8 @@ static void name_form(struct trial *trial)
     char what[48];
     form_describe(&trial->instruction, trial->operands, what, sizeof(what));
     static const char *const map_name[] = {"", "0f", "0f38", "0f3a"};
-    (void)snprintf(trial->form.name, sizeof(trial->form.name), "%s %s%s%02x %s",
-                   trial->form.mode64 ? "64" : "32", trial->form.encoding == FORM_VEX ? "v" : "",
+    (void)snprintf(trial->form.name, sizeof(trial->form.name), "%d %s%s%02x %s",
+                   (int)trial->form.mode, trial->form.encoding == FORM_VEX ? "v" : "",
                    map_name[trial->form.map], trial->form.opcode, what);
 }
 
@@ -138,7 +144,7 @@ static uint64_t signature(const struct trial *trial)
 {
     const ZydisDecodedInstruction *instruction = &trial->instruction;
     uint64_t hash = mix(trial->form.encoding, (uint64_t)trial->form.opcode << 8 | trial->form.map);
-    hash = mix(hash, (uint64_t)trial->form.mode64 << 2 | trial->form.l << 1 | trial->form.memory);
+    hash = mix(hash, (uint64_t)trial->form.mode << 2 | trial->form.l << 1 | trial->form.memory);
     hash = mix(hash, instruction->mnemonic);
     hash = mix(hash, instruction->attributes &
                          (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE));
@@ -187,7 +193,7 @@ static void remember(struct maker *maker, struct trial *trial)
     trial->form.mnemonic = trial->instruction.mnemonic;
     trial->form.has_modrm = (trial->instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0;
     trial->form.verdict =
-        policy_judge(maker->policy, trial->form.mode64, &trial->instruction, trial->operands);
+        policy_judge(maker->policy, trial->form.mode, &trial->instruction, trial->operands);
     trial->form.group = policy_group_of(&trial->instruction);
     name_form(trial);
     maker->error = list_add(maker->list, &trial->form);
@@ -327,18 +333,18 @@ static bool is_opcode(const struct form *form)
     case 0xf3:
         return false;
     default:
-        return !form->mode64 || (form->opcode & 0xf0) != 0x40;
+        return form->mode != DIFF_MODE64 || (form->opcode & 0xf0) != 0x40;
     }
 }
 
-static void try_legacy(struct maker *maker, bool mode64)
+static void try_legacy(struct maker *maker, enum diff_mode mode)
 {
     static const uint8_t prefixes[] = {0, 0x66, 0xf3, 0xf2};
-    struct form form = {.encoding = FORM_LEGACY, .mode64 = mode64};
+    struct form form = {.encoding = FORM_LEGACY, .mode = mode};
     for (form.map = 0; form.map < 4; form.map++)
         for (unsigned opcode = 0; opcode < 256; opcode++)
             for (unsigned p = 0; p < sizeof(prefixes); p++)
-                for (form.w = 0; form.w < (mode64 ? 2 : 1); form.w++) {
+                for (form.w = 0; form.w < (mode == DIFF_MODE64 ? 2 : 1); form.w++) {
                     form.opcode = (uint8_t)opcode;
                     form.prefix = prefixes[p];
                     if (is_opcode(&form))
@@ -346,9 +352,9 @@ static void try_legacy(struct maker *maker, bool mode64)
                 }
 }
 
-static void try_vex(struct maker *maker, bool mode64)
+static void try_vex(struct maker *maker, enum diff_mode mode)
 {
-    struct form form = {.encoding = FORM_VEX, .mode64 = mode64};
+    struct form form = {.encoding = FORM_VEX, .mode = mode};
     for (form.map = 1; form.map < 4; form.map++)
         for (unsigned opcode = 0; opcode < 256; opcode++)
             for (unsigned bits = 0; bits < 16; bits++) {
@@ -368,10 +374,11 @@ int form_list_make(const struct policy *policy, struct form_list *ret)
     maker.index = calloc(BUCKETS, sizeof(*maker.index));
     if (maker.key == NULL || maker.index == NULL)
         maker.error = -ENOMEM;
-    for (unsigned mode64 = 0; mode64 < 2 && maker.error == 0; mode64++) {
-        form_decoder(mode64 != 0, &maker.decoder);
-        try_legacy(&maker, mode64 != 0);
-        try_vex(&maker, mode64 != 0);
+    static const enum diff_mode modes[] = {DIFF_MODE16, DIFF_MODE32, DIFF_MODE64};
+    for (unsigned i = 0; i < 3 && maker.error == 0; i++) {
+        form_decoder(modes[i], &maker.decoder);
+        try_legacy(&maker, modes[i]);
+        try_vex(&maker, modes[i]);
     }
     free(maker.key);
     free(maker.index);

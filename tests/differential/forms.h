@@ -1,5 +1,5 @@
 /*
- * Every instruction form that Zydis knows in 32-bit and 64-bit mode, found by going through the
+ * Every instruction form that Zydis knows in 16-, 32- and 64-bit mode, found by going through the
  * opcode maps with every mandatory prefix, operand size, vector length and ModRM kind.
  *
  * A form is one encoding of one mnemonic with one list of operand kinds: "64 01 add m32,r32".
@@ -12,13 +12,14 @@
 #include <stdint.h>
 #include <Zydis/Zydis.h>
 
+#include "layout.h"
 #include "policy.h"
 
 enum form_encoding { FORM_LEGACY, FORM_VEX };
 
 struct form {
     enum form_encoding encoding;
-    bool mode64;
+    enum diff_mode mode;
     bool has_modrm;
     bool memory;    /* ModRM names memory; else a register */
     bool vsib;      /* needs SIB with a vector index */
@@ -47,6 +48,6 @@ void form_list_free(struct form_list *list);
 void form_describe(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands,
                    char *ret, size_t size);
 
-void form_decoder(bool mode64, ZydisDecoder *ret);
+void form_decoder(enum diff_mode mode, ZydisDecoder *ret);
 
 #endif

@@ -51,20 +51,20 @@ enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40 };
 enum { STUCK_SECONDS = 10 };
 
 struct guest {
+    struct engine_registers base; /* what every case starts from */
+    struct engine_registers now;
+    uint8_t data[DIFF_DATA_SIZE]; /* what the data pages hold now */
     const struct engine_ops *ops;
     struct mem *mem;
     struct engine_partition *partition;
     struct engine_vcpu *vcpu;
-    struct engine_registers base; /* what every case starts from */
-    struct engine_registers now;
-    bool has_ldt;
-    uint8_t data[DIFF_DATA_SIZE]; /* what the data pages hold now */
     uint32_t dirty_code_offset, dirty_code_length;
     /* A case that does not come back is kicked out by this thread. */
     pthread_t watchdog;
-    bool watching;
     uint64_t runs; /* atomic: odd while in run() */
+    bool watching;
     bool stopping; /* atomic */
+    bool has_ldt;
 };
 
 /* ---- memory ---- */
@@ -143,15 +143,21 @@ static int make_gdt(struct guest *guest)
 }
 
 /* The same as native_main.c asks of Linux, which sets the accessed and AVL bits. */
+static const struct engine_segment ldt_entries[DIFF_LDT_COUNT] = {
+    [DIFF_LDT_RW] = {DIFF_RW0, DIFF_RW_SIZE - 1, DIFF_LDT_SELECTOR(DIFF_LDT_RW), 0x5f3},
+    [DIFF_LDT_DOWN] = {DIFF_RW0, DIFF_PAGE - 1, DIFF_LDT_SELECTOR(DIFF_LDT_DOWN), 0x5f7},
+    [DIFF_LDT_RO] = {DIFF_RW0, DIFF_RW_SIZE - 1, DIFF_LDT_SELECTOR(DIFF_LDT_RO), 0x5f1},
+    [DIFF_LDT_GONE] = {DIFF_RW0, DIFF_RW_SIZE - 1, DIFF_LDT_SELECTOR(DIFF_LDT_GONE), 0x573},
+    [DIFF_LDT_CODE16] = {DIFF_CODE, DIFF_PAGE - 1, DIFF_LDT_SELECTOR(DIFF_LDT_CODE16), 0x1fb},
+    [DIFF_LDT_STACK16] = {DIFF_RW0, DIFF_RW_SIZE - 1, DIFF_LDT_SELECTOR(DIFF_LDT_STACK16), 0x1f3},
+};
+
 static int make_ldt(struct guest *guest)
 {
-    const uint64_t ldt[DIFF_LDT_COUNT] = {
-        [DIFF_LDT_RW] = descriptor(DIFF_RW0, DIFF_RW_SIZE - 1, 0x5f3),
-        [DIFF_LDT_DOWN] = descriptor(DIFF_RW0, DIFF_PAGE - 1, 0x5f7),
-        [DIFF_LDT_RO] = descriptor(DIFF_RW0, DIFF_RW_SIZE - 1, 0x5f1),
-        [DIFF_LDT_GONE] = descriptor(DIFF_RW0, DIFF_RW_SIZE - 1, 0x573),
-        [DIFF_LDT_CODE16] = descriptor(DIFF_CODE, DIFF_PAGE - 1, 0x1fb),
-    };
+    uint64_t ldt[DIFF_LDT_COUNT] = {0};
+    for (unsigned i = 1; i < DIFF_LDT_COUNT; i++)
+        ldt[i] = descriptor((uint32_t)ldt_entries[i].base, ldt_entries[i].limit,
+                            ldt_entries[i].attributes);
     return mem_write(guest->mem, PHYS_KERNEL + OFFSET_LDT, ldt, sizeof(ldt));
 }
 
@@ -206,6 +212,8 @@ static struct engine_segment flat(uint16_t selector, uint16_t attributes)
 
 static struct engine_segment from_selector(uint16_t selector, uint64_t base)
 {
+    if ((selector & 4) != 0)
+        return ldt_entries[selector / 8];
     switch (selector) {
     case DIFF_USER_CS32:
         return flat(selector, 0xcfb);
@@ -213,10 +221,6 @@ static struct engine_segment from_selector(uint16_t selector, uint64_t base)
         return flat(selector, 0xafb);
     case DIFF_USER_DS:
         return flat(selector, 0xcf3);
-    case DIFF_LDT_SELECTOR(DIFF_LDT_RW):
-        return (struct engine_segment){DIFF_RW0, DIFF_RW_SIZE - 1, selector, 0x5f3};
-    case DIFF_LDT_SELECTOR(DIFF_LDT_DOWN):
-        return (struct engine_segment){DIFF_RW0, DIFF_PAGE - 1, selector, 0x5f7};
     default:
         return (struct engine_segment){
             .base = base, .selector = selector, .attributes = SEGMENT_UNUSABLE};

@@ -13,13 +13,18 @@
 
 #include <stdint.h>
 
-#define DIFF_PAGE      4096U
-#define DIFF_CODE      UINT64_C(0x10001000)
-#define DIFF_RW0       UINT64_C(0x10011000)
-#define DIFF_RW1       (DIFF_RW0 + DIFF_PAGE)
-#define DIFF_RO        (DIFF_RW1 + DIFF_PAGE)
-#define DIFF_RW_SIZE   (2 * DIFF_PAGE)
-#define DIFF_DATA_SIZE (3 * DIFF_PAGE)
+#define DIFF_PAGE 0x1000U
+#define DIFF_CODE UINT64_C(0x10001000)
+#define DIFF_RW0  UINT64_C(0x10011000)
+#define DIFF_RW1  (DIFF_RW0 + DIFF_PAGE)
+#define DIFF_RO   (DIFF_RW1 + DIFF_PAGE)
+/*
+ * The child's IRET frame lies here, since IRET to a 16-bit stack segment leaves bits 16 up of the
+ * stack pointer as they were: cases with such a segment start with these very bits.
+ */
+#define DIFF_ENTRY     UINT64_C(0x10030000)
+#define DIFF_RW_SIZE   0x2000U
+#define DIFF_DATA_SIZE 0x3000U
 
 /* Selectors as Linux gives them to user mode; the guest's GDT has the same at the same places. */
 enum {
@@ -28,16 +33,23 @@ enum {
     DIFF_USER_CS64 = 0x33,
 };
 
-/* Entries of the local descriptor table, used in compatibility mode only. */
+/* Entries of the local descriptor table, for code other than 64-bit. */
 enum {
-    DIFF_LDT_RW = 1,     /* rw0 and rw1, byte granular */
-    DIFF_LDT_DOWN = 2,   /* the same pages, expand-down: offsets 0..0xfff are outside */
-    DIFF_LDT_RO = 3,     /* rw0 and rw1, not writable */
-    DIFF_LDT_GONE = 4,   /* not present */
-    DIFF_LDT_CODE16 = 5, /* 16-bit code at the code page */
-    DIFF_LDT_COUNT = 6,
+    DIFF_LDT_RW = 1,      /* rw0 and rw1, byte granular */
+    DIFF_LDT_DOWN = 2,    /* the same pages, expand-down: offsets 0..0xfff are outside */
+    DIFF_LDT_RO = 3,      /* rw0 and rw1, not writable */
+    DIFF_LDT_GONE = 4,    /* not present */
+    DIFF_LDT_CODE16 = 5,  /* 16-bit code at the code page */
+    DIFF_LDT_STACK16 = 6, /* rw0 and rw1, stack pointer SP */
+    DIFF_LDT_COUNT = 7,
 };
 #define DIFF_LDT_SELECTOR(index) ((uint16_t)((index)*8 + 7))
+
+/*
+ * What the code is: its width in bits. 16-bit code runs in a segment of the local descriptor table
+ * whose base is DIFF_CODE, with data and stack segments whose base is DIFF_RW0.
+ */
+enum diff_mode { DIFF_MODE16 = 16, DIFF_MODE32 = 32, DIFF_MODE64 = 64 };
 
 enum { DIFF_BATCH = 64, DIFF_CODE_MAX = 64, DIFF_PATCHES = 4, DIFF_PATCH_MAX = 64 };
 

@@ -26,7 +26,7 @@ struct arguments {
 
 static const char usage[] =
     "usage: partita-difftest [--seed N] [--cases N] [--forms REGEX] [--forever] [--list]\n"
-    "                        [--show INDEX] [--replay FILE|[32:]HEX] [--cpu LEVEL]\n"
+    "                        [--show INDEX] [--replay FILE|[16:|32:]HEX] [--cpu LEVEL]\n"
     "                        [--self-check] [--verbose]\n"
     "  --seed N      random seed (default 1)\n"
     "  --cases N     number of cases (default 100000)\n"
@@ -34,7 +34,7 @@ static const char usage[] =
     "  --forever     go on with seed N+1, N+2, … until something differs\n"
     "  --list        print all forms and what is done with them\n"
     "  --show INDEX  run and print the one case of that number\n"
-    "  --replay X    cases of one instruction: hex bytes, in 32-bit mode after \"32:\";\n"
+    "  --replay X    cases of one instruction: hex bytes, of 32-bit code after \"32:\";\n"
     "                or of a file with one such line each\n"
     "  --cpu LEVEL   x86-64-v2, x86-64-v3 or host (default): what the guest's CPUID shows\n"
     "  --self-check  native against native\n"
@@ -73,20 +73,25 @@ static bool take_option(int option, struct arguments *ret)
         ret->options.forms = optarg;
         return true;
     case 'e':
-        return ret->forever = true;
+        ret->forever = true;
+        return true;
     case 'l':
-        return ret->list = true;
+        ret->list = true;
+        return true;
     case 'w':
-        return (ret->has_show = true) && parse_number(optarg, &ret->show);
+        ret->has_show = true;
+        return parse_number(optarg, &ret->show);
     case 'r':
         ret->replay = optarg;
         return true;
     case 'c':
         return parse_level(optarg, &ret->options.level);
     case 'S':
-        return ret->options.self_check = true;
+        ret->options.self_check = true;
+        return true;
     case 'v':
-        return ret->options.verbose = true;
+        ret->options.verbose = true;
+        return true;
     default:
         return false;
     }
@@ -118,11 +123,14 @@ static bool parse_arguments(int argc, char **argv, struct arguments *ret)
 
 /* ---- replay ---- */
 
-/* "48 01 d8", "4801d8", "32:40". */
-static bool parse_instruction(const char *text, bool *ret_mode64, uint8_t *ret, size_t *ret_length)
+/* "48 01 d8", "4801d8", "32:40", "16:66 40". */
+static bool parse_instruction(const char *text, enum diff_mode *ret_mode, uint8_t *ret,
+                              size_t *ret_length)
 {
-    *ret_mode64 = strncmp(text, "32:", 3) != 0;
-    const char *at = *ret_mode64 ? text : text + 3;
+    *ret_mode = strncmp(text, "32:", 3) == 0   ? DIFF_MODE32
+                : strncmp(text, "16:", 3) == 0 ? DIFF_MODE16
+                                               : DIFF_MODE64;
+    const char *at = *ret_mode == DIFF_MODE64 ? text : text + 3;
     for (*ret_length = 0; *ret_length < ZYDIS_MAX_INSTRUCTION_LENGTH + 1; (*ret_length)++) {
         while (isspace((unsigned char)*at))
             at++;
@@ -141,10 +149,10 @@ static int replay_text(struct session *session, const char *text, struct reason 
 {
     uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH + 1];
     size_t length = 0;
-    bool mode64 = false;
-    if (!parse_instruction(text, &mode64, bytes, &length))
+    enum diff_mode mode = DIFF_MODE64;
+    if (!parse_instruction(text, &mode, bytes, &length))
         return reason_set(reason, -EINVAL, "neither a file nor hex bytes: %.80s", text);
-    return session_replay(session, mode64, bytes, length, REPLAY_CASES, reason);
+    return session_replay(session, mode, bytes, length, REPLAY_CASES, reason);
 }
 
 static int replay(struct session *session, const char *what, struct reason *reason)

@@ -36,12 +36,12 @@ _Static_assert(offsetof(struct diff_state, fs_base) == 144, "native_entry.S");
 _Static_assert(offsetof(struct diff_state, segment) == 160, "native_entry.S");
 _Static_assert(offsetof(struct diff_state, xsave) == 192, "native_entry.S");
 
-enum { SIGNAL_STACK = 64 * 1024 };
+enum { SIGNAL_STACK = 64 * 1024, PAGES_SIZE = 2 * DIFF_PAGE + DIFF_DATA_SIZE };
 
 extern const ucontext_t *native_run(const struct diff_state *state);
 extern void native_handler(int number, siginfo_t *info, void *context);
 extern uint16_t native_segments[DIFF_SEGMENTS];
-extern const char __executable_start[];
+extern const char __executable_start[]; /* NOLINT(readability-identifier-naming) */
 extern const char etext[];
 
 /* Writable views of the code page and the data pages. */
@@ -60,7 +60,7 @@ static void fill(void *to, uint8_t value, size_t length)
     __asm__ volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(value) : "memory");
 }
 
-static long raw_futex(uint32_t *word, int operation, uint32_t value)
+static long raw_futex(const uint32_t *word, int operation, uint32_t value)
 {
     register long timeout __asm__("r10") = 0;
     long result;
@@ -139,29 +139,31 @@ __attribute__((noreturn)) static void serve(struct diff_ring *ring, const struct
 __attribute__((noreturn)) static void give_up(const char *what)
 {
     (void)fprintf(stderr, "partita-difftest-native: %s\n", what);
-    exit(NATIVE_EXIT_SETUP);
+    exit(NATIVE_EXIT_SETUP); /* NOLINT(concurrency-mt-unsafe): there is one thread */
 }
 
+/* Populated, so that the P bit of a page fault's error code does not depend on what ran before. */
 static void map_at(int fd, uint64_t address, uint64_t size, int protection, off_t offset)
 {
     void *wanted = (void *)(uintptr_t)address; /* NOLINT(performance-no-int-to-ptr) */
-    if (mmap(wanted, size, protection, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, offset) != wanted)
+    if (mmap(wanted, size, protection, MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_POPULATE, fd,
+             offset) != wanted)
         give_up("an address of the test is taken");
 }
 
 static struct views map_pages(void)
 {
     int fd = memfd_create("pages", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, DIFF_PAGE + DIFF_DATA_SIZE) != 0)
+    if (fd < 0 || ftruncate(fd, PAGES_SIZE) != 0)
         give_up("no memory for the pages");
-    uint8_t *view =
-        mmap(NULL, DIFF_PAGE + DIFF_DATA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    uint8_t *view = mmap(NULL, PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (view == MAP_FAILED)
         give_up("no memory for the pages");
     fill(view, 0xcc, DIFF_PAGE);
     map_at(fd, DIFF_CODE, DIFF_PAGE, PROT_READ | PROT_EXEC, 0);
     map_at(fd, DIFF_RW0, DIFF_RW_SIZE, PROT_READ | PROT_WRITE, DIFF_PAGE);
     map_at(fd, DIFF_RO, DIFF_PAGE, PROT_READ, DIFF_PAGE + DIFF_RW_SIZE);
+    map_at(fd, DIFF_ENTRY, DIFF_PAGE, PROT_READ | PROT_WRITE, DIFF_PAGE + DIFF_DATA_SIZE);
     return (struct views){.code = view, .data = view + DIFF_PAGE};
 }
 
@@ -211,6 +213,12 @@ static uint32_t make_ldt(void)
          .seg_32bit = 1,
          .contents = MODIFY_LDT_CONTENTS_DATA,
          .seg_not_present = 1,
+         .useable = 1},
+        {.entry_number = DIFF_LDT_STACK16,
+         .base_addr = DIFF_RW0,
+         .limit = DIFF_RW_SIZE - 1,
+         .seg_32bit = 0,
+         .contents = MODIFY_LDT_CONTENTS_DATA,
          .useable = 1},
         {.entry_number = DIFF_LDT_CODE16,
          .base_addr = DIFF_CODE,

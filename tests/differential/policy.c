@@ -141,9 +141,11 @@ static bool is_skipped(const ZydisDecodedInstruction *instruction)
  * branches 16 bits wide on AMD and is ignored by Intel; REX.W makes far pointers 64 bits wide on
  * Intel only. The guest is shown Intel's behaviour, so only hosts of one vendor could judge.
  */
-static bool vendors_differ(bool mode64, const ZydisDecodedInstruction *instruction)
+static bool vendors_differ(enum diff_mode mode, const ZydisDecodedInstruction *instruction)
 {
-    if (!mode64)
+    if (instruction->mnemonic == ZYDIS_MNEMONIC_NOP && instruction->opcode == 0x0d)
+        return instruction->raw.modrm.mod == 3; /* prefetch of a register: #UD on AMD only */
+    if (mode != DIFF_MODE64)
         return false;
     bool size16 = (instruction->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE) != 0;
     bool size64 =
@@ -176,11 +178,11 @@ static bool is_linux_system_call(const ZydisDecodedInstruction *instruction,
     return instruction->mnemonic == ZYDIS_MNEMONIC_INT && operands[0].imm.value.u == 0x80;
 }
 
-enum policy_verdict policy_judge(const struct policy *policy, bool mode64,
+enum policy_verdict policy_judge(const struct policy *policy, enum diff_mode mode,
                                  const ZydisDecodedInstruction *instruction,
                                  const ZydisDecodedOperand *operands)
 {
-    if (is_skipped(instruction) || vendors_differ(mode64, instruction) ||
+    if (is_skipped(instruction) || vendors_differ(mode, instruction) ||
         is_linux_system_call(instruction, operands))
         return POLICY_SKIP;
     if (is_nop_of_cet(instruction))

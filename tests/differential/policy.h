@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <Zydis/Zydis.h>
 
+#include "layout.h"
+
 enum policy_verdict {
     POLICY_COMPARE,
     POLICY_HIDDEN, /* the guest's CPUID does not show it: the engine must raise #UD, unasked */
@@ -57,7 +59,7 @@ struct cpuid_place {
 };
 extern const struct cpuid_place policy_place[WORD_COUNT];
 
-enum policy_verdict policy_judge(const struct policy *policy, bool mode64,
+enum policy_verdict policy_judge(const struct policy *policy, enum diff_mode mode,
                                  const ZydisDecodedInstruction *instruction,
                                  const ZydisDecodedOperand *operands);
 

@@ -31,7 +31,7 @@ static void set_gpr(struct preparing *p, int gpr, uint64_t value)
 {
     if (gpr < 0)
         return;
-    p->build->c.in.gpr[gpr] = p->build->mode64 ? value : value & 0xffffffff;
+    p->build->c.in.gpr[gpr] = p->build->mode == DIFF_MODE64 ? value : value & 0xffffffff;
 }
 
 static bool is_memory(const ZydisDecodedOperand *operand)
@@ -102,23 +102,9 @@ static uint64_t pick_target(struct preparing *p, const ZydisDecodedOperand *oper
         return DIFF_RW0 + VALUES_IMAGE_FIRST +
                (uint64_t)rng_below(rng, VALUES_IMAGES) * VALUES_IMAGE_STEP;
     uint64_t target = DIFF_RW0 + rng_below(rng, DIFF_RW_SIZE - size);
-    if (rng_percent(rng, 70))
+    if (rng_percent(rng, size >= 16 ? 88 : 70))
         target &= ~(uint64_t)(size >= 512 ? 63 : size - 1);
     return target;
-}
-
-/* The part of the linear address that the segment adds. */
-static uint64_t segment_base(const struct build *build, ZydisRegister segment)
-{
-    if (segment == ZYDIS_REGISTER_FS)
-        return build->mode64                       ? build->c.in.fs_base
-               : build->c.in.segment[DIFF_FS] != 0 ? DIFF_RW0
-                                                   : 0;
-    if (segment == ZYDIS_REGISTER_GS)
-        return build->mode64                       ? build->c.in.gs_base
-               : build->c.in.segment[DIFF_GS] != 0 ? DIFF_RW0
-                                                   : 0;
-    return 0;
 }
 
 /* ---- aiming ---- */
@@ -146,9 +132,12 @@ static uint64_t register_part(const struct build *build, ZydisRegister reg)
 
 static void set_address_register(struct preparing *p, int gpr, uint64_t value)
 {
-    /* With 32-bit addresses the upper half must not matter. */
-    if (p->build->mode64 && p->build->instruction.address_width == 32)
-        value = (value & 0xffffffff) | (rng_next(p->rng) & ~UINT64_C(0xffffffff));
+    /* With narrower addresses the upper part must not matter. */
+    unsigned width = p->build->instruction.address_width;
+    if (width < 64) {
+        uint64_t mask = (UINT64_C(1) << width) - 1;
+        value = (value & mask) | (rng_next(p->rng) & ~mask);
+    }
     set_gpr(p, gpr, value);
     p->fixed |= 1U << gpr;
 }
@@ -203,12 +192,12 @@ static void aim_vector_index(struct preparing *p, const ZydisDecodedOperand *ope
 static void aim(struct preparing *p, const ZydisDecodedOperand *operand)
 {
     uint64_t target = pick_target(p, operand);
-    uint64_t wanted = target - segment_base(p->build, operand->mem.segment);
+    uint64_t wanted = target - build_segment_base(p->build, operand->mem.segment);
     if (p->targets < 2)
         p->target[p->targets++] = target;
     if (operand->mem.type == ZYDIS_MEMOP_TYPE_VSIB) {
         aim_vector_index(p, operand);
-        wanted = DIFF_RW1 - segment_base(p->build, operand->mem.segment);
+        wanted = DIFF_RW1 - build_segment_base(p->build, operand->mem.segment);
     }
     if (operand->mem.base == ZYDIS_REGISTER_RIP || operand->mem.base == ZYDIS_REGISTER_EIP)
         patch_displacement(p->build, wanted - p->build->c.in.rip - p->build->instruction.length);
@@ -229,7 +218,8 @@ static uint64_t code_address(struct preparing *p)
         offset = rng_percent(p->rng, 80) ? start - 120 + rng_below(p->rng, 240)
                                          : rng_below(p->rng, DIFF_PAGE);
     } while (offset + 1 > start && offset < start + ZYDIS_MAX_INSTRUCTION_LENGTH);
-    return DIFF_CODE + offset % DIFF_PAGE;
+    offset %= DIFF_PAGE;
+    return p->build->mode == DIFF_MODE16 ? offset : DIFF_CODE + offset;
 }
 
 static uint64_t branch_target(struct preparing *p)
@@ -262,6 +252,8 @@ static uint16_t selector(struct preparing *p)
         DIFF_LDT_SELECTOR(DIFF_LDT_DOWN),
         DIFF_LDT_SELECTOR(DIFF_LDT_RO),
         DIFF_LDT_SELECTOR(DIFF_LDT_GONE),
+        DIFF_LDT_SELECTOR(DIFF_LDT_CODE16),
+        DIFF_LDT_SELECTOR(DIFF_LDT_STACK16),
         DIFF_LDT_SELECTOR(DIFF_LDT_COUNT),
         7,
     };
@@ -270,6 +262,8 @@ static uint16_t selector(struct preparing *p)
 
 static uint16_t code_selector(struct preparing *p)
 {
+    if (p->build->mode == DIFF_MODE16 && rng_percent(p->rng, 70))
+        return DIFF_LDT_SELECTOR(DIFF_LDT_CODE16);
     if (rng_percent(p->rng, 70))
         return rng_percent(p->rng, 50) ? DIFF_USER_CS32 : DIFF_USER_CS64;
     return selector(p);
@@ -326,7 +320,7 @@ static void prepare_far_pointer(struct preparing *p)
 
 static void prepare_return(struct preparing *p)
 {
-    uint64_t top = p->build->c.in.gpr[4] + segment_base(p->build, ZYDIS_REGISTER_SS);
+    uint64_t top = build_stack_address(p->build);
     unsigned size = p->build->instruction.operand_width / 8U;
     switch (p->build->mnemonic) {
     case ZYDIS_MNEMONIC_IRET:
@@ -380,18 +374,19 @@ static void put_operand(struct preparing *p, unsigned index, uint64_t value)
 /* The upper half of the dividend small enough, more often than not, for the quotient to fit. */
 static void prepare_division(struct preparing *p)
 {
-    bool is_signed = p->build->mnemonic == ZYDIS_MNEMONIC_IDIV;
+    unsigned size = p->build->operands[0].size;
     uint64_t low = p->build->c.in.gpr[0];
+    if (rng_percent(p->rng, 75))
+        put_operand(p, 0, values_integer(p->rng) | UINT64_C(1) << rng_below(p->rng, size));
     if (rng_percent(p->rng, 25))
         return;
-    uint64_t high = is_signed && low >> 63 != 0 ? ~UINT64_C(0) : 0;
+    bool extends = p->build->mnemonic == ZYDIS_MNEMONIC_IDIV && (low >> (size - 1) & 1) != 0;
+    uint64_t high = extends ? ~UINT64_C(0) : 0;
     high += rng_percent(p->rng, 50) ? rng_below(p->rng, 16) : 0;
-    if (p->build->operands[0].size == 8) {
-        high = is_signed && (low & 0x80) != 0 ? 0xff : rng_below(p->rng, 8);
+    if (size == 8)
         set_gpr(p, 0, (low & ~UINT64_C(0xff00)) | (high & 0xff) << 8);
-    } else if (is_free(p, 2)) {
+    else if (is_free(p, 2))
         set_gpr(p, 2, high);
-    }
 }
 
 /* The comparison should succeed in half of the cases. */
@@ -419,7 +414,7 @@ static void prepare_bit_offset(struct preparing *p)
         offset->type != ZYDIS_OPERAND_TYPE_REGISTER || rng_percent(p->rng, 5))
         return;
     if (is_free(p, gpr_of(offset->reg.value)))
-        set_gpr(p, gpr_of(offset->reg.value), (uint64_t)rng_below(p->rng, 40000) - 20000);
+        set_gpr(p, gpr_of(offset->reg.value), (uint64_t)rng_below(p->rng, 16000) - 8000);
 }
 
 static void prepare_bound(struct preparing *p)
@@ -462,7 +457,7 @@ static void prepare_pop_flags(struct preparing *p)
 {
     uint8_t bytes[8];
     put_le64(bytes, rng_next(p->rng) & 0x3fffff);
-    build_patch(p->build, p->build->c.in.gpr[4], bytes, sizeof(bytes));
+    build_patch(p->build, build_stack_address(p->build), bytes, sizeof(bytes));
 }
 
 static void prepare_counts(struct preparing *p)
@@ -546,7 +541,7 @@ static void prepare_segments(struct preparing *p)
             ZydisRegisterGetClass(p->build->operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT) {
             uint8_t bytes[2];
             put_le16(bytes, selector(p));
-            build_patch(p->build, p->build->c.in.gpr[4], bytes, sizeof(bytes));
+            build_patch(p->build, build_stack_address(p->build), bytes, sizeof(bytes));
         }
         break;
     default:
@@ -599,21 +594,24 @@ static void prepare_stack(struct preparing *p)
         top &= ~UINT64_C(7);
     if (rng_percent(p->rng, 5))
         top = odd_target(p->rng, 16);
+    top -= build_segment_base(p->build, ZYDIS_REGISTER_SS);
+    if (p->build->c.in.segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
+        top = (top & 0xffff) | DIFF_ENTRY;
     set_gpr(p, 4, top);
     p->fixed |= 1U << 4;
     if (p->build->mnemonic == ZYDIS_MNEMONIC_LEAVE && rng_percent(p->rng, 90))
         set_gpr(p, 5, top);
 }
 
-void prepare_operands(struct rng *rng, struct build *build)
+void prepare_operands(struct rng *rng, struct build *ret)
 {
-    struct preparing p = {.rng = rng, .build = build};
+    struct preparing p = {.rng = rng, .build = ret};
     prepare_counts(&p);
     prepare_stack(&p);
-    for (unsigned i = 0; i < build->instruction.operand_count; i++)
-        if (is_memory(&build->operands[i]))
-            aim(&p, &build->operands[i]);
-    if (is_far_or_near_branch(build) || build->instruction.meta.category == ZYDIS_CATEGORY_RET)
+    for (unsigned i = 0; i < ret->instruction.operand_count; i++)
+        if (is_memory(&ret->operands[i]))
+            aim(&p, &ret->operands[i]);
+    if (is_far_or_near_branch(ret) || ret->instruction.meta.category == ZYDIS_CATEGORY_RET)
         prepare_branch(&p);
     prepare_integer(&p);
     prepare_segments(&p);

@@ -19,7 +19,7 @@ void report_instruction(const struct build *build, char *ret, size_t size)
                                               build->instruction.operand_count_visible, text,
                                               sizeof(text), build->c.in.rip, NULL);
     if (used < size)
-        (void)snprintf(ret + used, size - used, "[%s] %s", build->mode64 ? "64" : "32", text);
+        (void)snprintf(ret + used, size - used, "[%d] %s", (int)build->mode, text);
 }
 
 static void print_gprs(FILE *to, const char *name, const struct diff_state *s)

@@ -59,7 +59,8 @@ static void choose_of_group(struct session *session, unsigned group, const regex
     session->group_start[group] = session->choice_count;
     for (size_t i = 0; i < session->forms.count; i++) {
         const struct form *form = &session->forms.form[i];
-        if (form->group == group && form->verdict != POLICY_SKIP &&
+        bool runs = form->mode != DIFF_MODE16 || session->native.ring->has_ldt != 0;
+        if (form->group == group && form->verdict != POLICY_SKIP && runs &&
             (expression == NULL || regexec(expression, form->name, 0, NULL, 0) == 0))
             session->choice[session->choice_count++] = form;
     }
@@ -193,9 +194,9 @@ static int run_other_side(struct session *session, struct reason *reason)
  */
 static bool is_new_failure(struct session *session, const struct build *build)
 {
-    uint64_t key = build->form != NULL
-                       ? (uint64_t)(build->form - session->forms.form) + 1
-                       : (uint64_t)build->mnemonic << 32 | (uint64_t)build->kind << 24;
+    uint64_t key = (uint64_t)build->mnemonic << 32 | (uint64_t)build->kind << 24;
+    if (build->form != NULL)
+        key = 1 + (uint64_t)(build->form - session->forms.form);
     for (unsigned i = 0; i < session->failed_forms; i++)
         if (session->failed_form[i] == key)
             return false;
@@ -227,13 +228,14 @@ static void judge_batch(struct session *session, uint64_t first, bool show)
     for (uint32_t i = 0; i < ring->count && session->failed_forms < SESSION_MAX_FAILURES; i++) {
         struct difference difference;
         const struct build *build = &session->build[i];
+        uint64_t number = first + i;
         compare_results(build, &ring->results[i], &session->other[i], &difference);
         count_case(session, build, &ring->results[i], &difference);
         bool report = show || (difference.fails &&
                                (is_new_failure(session, build) || session->options->verbose));
         if (!report)
             continue;
-        (void)printf("# case %llu of seed %llu:\n", (unsigned long long)(first + i),
+        (void)printf("# case %llu of seed %llu:\n", (unsigned long long)number,
                      (unsigned long long)session->options->seed);
         report_case(stdout, build, &ring->results[i], &session->other[i], &difference);
     }
@@ -276,15 +278,14 @@ int session_show(struct session *session, uint64_t index, struct reason *reason)
     return run_batch(session, index, true, reason);
 }
 
-int session_replay(struct session *session, bool mode64, const uint8_t *bytes, size_t length,
-                   uint64_t count, struct reason *reason)
+int session_replay(struct session *session, enum diff_mode mode, const uint8_t *bytes,
+                   size_t length, uint64_t count, struct reason *reason)
 {
     for (uint64_t first = 0; first < count; first += DIFF_BATCH) {
         make_data(session, first / DIFF_BATCH);
         for (uint32_t i = 0; i < DIFF_BATCH; i++) {
             struct rng rng = rng_fork(session->options->seed, first + i);
-            if (!build_from_bytes(&session->context, &rng, mode64, bytes, length,
-                                  &session->build[i]))
+            if (!build_from_bytes(&session->context, &rng, mode, bytes, length, &session->build[i]))
                 return reason_set(reason, -EPERM, "these bytes may not run on the host");
         }
         session->native.ring->count = DIFF_BATCH;

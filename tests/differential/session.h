@@ -58,8 +58,8 @@ void session_close(struct session *session);
 int session_run(struct session *session, struct reason *reason);
 
 /* Run `count` cases of the given bytes. */
-int session_replay(struct session *session, bool mode64, const uint8_t *bytes, size_t length,
-                   uint64_t count, struct reason *reason);
+int session_replay(struct session *session, enum diff_mode mode, const uint8_t *bytes,
+                   size_t length, uint64_t count, struct reason *reason);
 
 /* Run the one case numbered `index` of the seed and print it, whether it differs or not. */
 int session_show(struct session *session, uint64_t index, struct reason *reason);

@@ -270,24 +270,50 @@ static uint64_t random_base(struct rng *rng)
     return rng_next(rng) >> 17;
 }
 
-void values_state(struct rng *rng, bool mode64, bool has_ldt, struct diff_state *ret)
+/* Mostly the flat segment; sometimes one that has a limit or may not be written. */
+static uint16_t data_segment(struct rng *rng)
+{
+    static const uint8_t entry[] = {DIFF_LDT_RW, DIFF_LDT_RW, DIFF_LDT_DOWN, DIFF_LDT_RO};
+    if (rng_percent(rng, 85))
+        return DIFF_USER_DS;
+    return DIFF_LDT_SELECTOR(entry[rng_below(rng, sizeof(entry))]);
+}
+
+static void narrow_segments(struct rng *rng, enum diff_mode mode, struct diff_state *ret)
+{
+    ret->segment[DIFF_FS] = DIFF_LDT_SELECTOR(DIFF_LDT_RW);
+    ret->segment[DIFF_GS] = DIFF_LDT_SELECTOR(DIFF_LDT_DOWN);
+    ret->segment[DIFF_DS] = data_segment(rng);
+    ret->segment[DIFF_ES] = data_segment(rng);
+    if (rng_percent(rng, 10))
+        ret->segment[DIFF_SS] = DIFF_LDT_SELECTOR(DIFF_LDT_STACK16);
+    if (mode != DIFF_MODE16)
+        return;
+    ret->segment[DIFF_CS] = DIFF_LDT_SELECTOR(DIFF_LDT_CODE16);
+    if (rng_percent(rng, 90))
+        ret->segment[DIFF_SS] = DIFF_LDT_SELECTOR(DIFF_LDT_STACK16);
+    for (unsigned i = 0; i < 2 && rng_percent(rng, 95); i++)
+        ret->segment[i == 0 ? DIFF_DS : DIFF_ES] = DIFF_LDT_SELECTOR(DIFF_LDT_RW);
+}
+
+void values_state(struct rng *rng, enum diff_mode mode, bool has_ldt, struct diff_state *ret)
 {
     memset(ret, 0, sizeof(*ret));
     for (unsigned i = 0; i < 16; i++)
         ret->gpr[i] = values_integer(rng);
     ret->rflags = random_flags(rng);
-    ret->segment[DIFF_CS] = mode64 ? DIFF_USER_CS64 : DIFF_USER_CS32;
+    ret->segment[DIFF_CS] = mode == DIFF_MODE64 ? DIFF_USER_CS64 : DIFF_USER_CS32;
     ret->segment[DIFF_SS] = DIFF_USER_DS;
     ret->segment[DIFF_DS] = DIFF_USER_DS;
     ret->segment[DIFF_ES] = DIFF_USER_DS;
-    if (mode64) {
+    if (mode == DIFF_MODE64) {
         ret->fs_base = random_base(rng);
         ret->gs_base = random_base(rng);
     } else {
         for (unsigned i = 0; i < 16; i++)
             ret->gpr[i] = i < 8 ? ret->gpr[i] & 0xffffffff : 0;
-        ret->segment[DIFF_FS] = has_ldt ? DIFF_LDT_SELECTOR(DIFF_LDT_RW) : 0;
-        ret->segment[DIFF_GS] = has_ldt ? DIFF_LDT_SELECTOR(DIFF_LDT_DOWN) : 0;
+        if (has_ldt)
+            narrow_segments(rng, mode, ret);
     }
     values_xsave(rng, ret->xsave);
 }

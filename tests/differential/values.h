@@ -20,6 +20,6 @@ void values_xsave(struct rng *rng, uint8_t *to);
 /* The DIFF_DATA_SIZE bytes that the data pages hold before each case of a batch. */
 void values_data(struct rng *rng, uint8_t *to);
 /* The whole register state except what addresses operands. */
-void values_state(struct rng *rng, bool mode64, bool has_ldt, struct diff_state *ret);
+void values_state(struct rng *rng, enum diff_mode mode, bool has_ldt, struct diff_state *ret);
 
 #endif
