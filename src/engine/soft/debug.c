@@ -83,10 +83,7 @@ void debug_check_data(struct cpu *cpu, uint64_t linear, unsigned size, bool writ
         if (wanted && is_enabled(cpu, i) && overlaps(cpu, i, linear, size))
             hits |= UINT64_C(1) << i;
     }
-    if (hits == 0)
-        return;
     cpu->debug_trap |= hits;
-    (void)atomic_fetch_or(&cpu->pending, PENDING_DEBUG);
 }
 
 uint64_t debug_check_fetch(const struct cpu *cpu, uint64_t linear)
