@@ -83,9 +83,7 @@ void debug_check_data(struct cpu *cpu, uint64_t linear, unsigned size, bool writ
         if (wanted && is_enabled(cpu, i) && overlaps(cpu, i, linear, size))
             hits |= UINT64_C(1) << i;
     }
-    if (hits == 0)
-        return;
-    cpu->debug_trap |= hits; /* noticed at once: with breakpoints on, instructions run singly */
+    cpu->debug_trap |= hits;
 }
 
 uint64_t debug_check_fetch(const struct cpu *cpu, uint64_t linear)

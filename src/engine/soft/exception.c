@@ -289,8 +289,8 @@ int exception_interrupt(struct cpu *cpu, uint8_t vector, enum event_type type, u
 {
     struct event event = {
         .vector = vector, .rip = rip, .flags = cpu->flags, .software = type == EVENT_SOFTWARE};
-    cpu->entered = true;
     int step = deliver_event(cpu, &event);
+    cpu->entered = true;
     if (step == STEP_FAULT && event.switched)
         return exception_deliver(cpu);
     return step;

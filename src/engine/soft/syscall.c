@@ -6,7 +6,7 @@
 #include "engine/soft/op.h"
 #include "engine/soft/ops.h"
 
-enum { FLAGS_SYSRET = 0x3c7fd7 };
+enum { FLAGS_SYSRET = 0x3c7fd7, DR6_SINGLE_STEP = 1 << 14 };
 
 static int enter_fixed(struct cpu *cpu, uint16_t cs, uint16_t ss, unsigned cpl, bool is_long)
 {
@@ -29,10 +29,23 @@ int op_syscall(struct cpu *cpu, const struct op *op)
     cpu->gpr[GPR_RCX] = op_next_rip(cpu, op);
     cpu->gpr[GPR_R11] = cpu->flags & ~(uint64_t)FLAG_RF;
     cpu->rip = cpu->lstar;
-    cpu->entered = true;
     uint16_t selector = (uint16_t)((cpu->star >> 32) & 0xfffc);
     cpu_set_flags(cpu, cpu->flags & ~(cpu->sfmask | FLAG_RF));
+    /* TF counts as SYSCALL leaves it: IA32_FMASK can keep a stepped program's trap from the kernel.
+     */
+    cpu->entered = (cpu->flags & FLAG_TF) == 0;
     return enter_fixed(cpu, selector, (uint16_t)(selector + 8), 0, true);
+}
+
+/* TF as SYSRET loads it traps at once, as if SYSCALL had just completed. */
+static int trap_if_stepped(struct cpu *cpu)
+{
+    cpu->entered = true;
+    if ((cpu->flags & FLAG_TF) == 0)
+        return STEP_JUMP;
+    (void)fault(cpu, VECTOR_DB);
+    cpu->fault.dr6 = DR6_SINGLE_STEP;
+    return exception_deliver(cpu);
 }
 
 int op_sysret(struct cpu *cpu, const struct op *op)
@@ -47,7 +60,8 @@ int op_sysret(struct cpu *cpu, const struct op *op)
     uint16_t cs = (uint16_t)((is_long ? selector + 16 : selector) | 3);
     cpu->rip = is_long ? target : (uint32_t)target;
     cpu_set_flags(cpu, cpu->gpr[GPR_R11] & FLAGS_SYSRET);
-    return enter_fixed(cpu, cs, (uint16_t)((selector + 8) | 3), 3, is_long);
+    (void)enter_fixed(cpu, cs, (uint16_t)((selector + 8) | 3), 3, is_long);
+    return trap_if_stepped(cpu);
 }
 
 int op_sysenter(struct cpu *cpu, const struct op *op)

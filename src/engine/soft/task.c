@@ -260,11 +260,11 @@ static int finish(struct cpu *cpu, const struct image *image, const struct task_
         step = fault_code(cpu, VECTOR_GP, 0);
     if (step != STEP_NEXT)
         return step;
-    if (image->trap) {
-        cpu->debug_trap |= DR6_TASK;
-        (void)atomic_fetch_or(&cpu->pending, PENDING_DEBUG);
-    }
-    return STEP_JUMP;
+    if (!image->trap)
+        return STEP_JUMP;
+    (void)fault(cpu, VECTOR_DB);
+    cpu->fault.dr6 = DR6_TASK;
+    return exception_deliver(cpu);
 }
 
 /* Returning through the back link wants a busy TSS, all else a free one. */
