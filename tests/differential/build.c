@@ -4,6 +4,7 @@
 #include "build.h"
 
 #include "base/bytes.h"
+#include "compare.h"
 #include "values.h"
 
 struct bytes {
@@ -96,6 +97,15 @@ static uint32_t random_displacement(struct rng *rng)
     return (uint32_t)rng_next(rng);
 }
 
+/* Memory without base and index: relative to RIP in 64-bit code. */
+static void put_absolute_modrm(struct rng *rng, const struct form *form, struct bytes *to)
+{
+    bool short_address = form->mode == DIFF_MODE16 && memchr(to->at, 0x67, to->count) == NULL;
+    put(to, pick_fields(rng, form->allowed) >> 3 << 3 | (short_address ? 6 : 5));
+    for (unsigned i = 0; i < (short_address ? 2 : 4); i++)
+        put(to, 0);
+}
+
 static void put_modrm(struct rng *rng, const struct form *form, struct bytes *to)
 {
     uint32_t fields = pick_fields(rng, form->allowed);
@@ -131,7 +141,7 @@ static void put_immediate(struct rng *rng, struct bytes *to)
 static bool decode(const struct build_context *context, struct build *build)
 {
     const ZydisDecoder *decoder = &context->decoder[build->mode / 32];
-    build->decoded = ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, build->c.code,
+    build->decoded = ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, build->c.code + build->at,
                                                          ZYDIS_MAX_INSTRUCTION_LENGTH + 1,
                                                          &build->instruction, build->operands));
     if (build->decoded) {
@@ -196,20 +206,81 @@ static bool finish(const struct build_context *context, struct rng *rng, struct 
     return true;
 }
 
-bool build_from_form(const struct build_context *context, struct rng *rng, const struct form *form,
-                     struct build *ret)
+static void put_instruction(struct rng *rng, const struct form *form, bool absolute,
+                            struct build *build)
 {
-    start(context, rng, form->mode, ret);
     struct bytes bytes = {.count = 0};
     put_prefixes(rng, form, &bytes);
     if (form->encoding == FORM_VEX)
         put_vex(rng, form, &bytes);
     else
         put_legacy(rng, form, &bytes);
-    if (form->has_modrm)
+    if (form->has_modrm && form->memory && absolute)
+        put_absolute_modrm(rng, form, &bytes);
+    else if (form->has_modrm)
         put_modrm(rng, form, &bytes);
     put_immediate(rng, &bytes);
-    memcpy(ret->c.code, bytes.at, bytes.count);
+    size_t room = sizeof(build->c.code) - build->at;
+    memcpy(build->c.code + build->at, bytes.at, bytes.count < room ? bytes.count : room);
+}
+
+/* Those whose result holds pointers of the x87 unit, or which change how the rest is decoded. */
+static bool may_be_within(const struct build *build, bool last)
+{
+    switch (build->mnemonic) {
+    case ZYDIS_MNEMONIC_FNSTENV:
+    case ZYDIS_MNEMONIC_FNSAVE:
+        return false;
+    default:
+        break;
+    }
+    switch (build->group) {
+    case GROUP_XSAVE:
+        return false;
+    case GROUP_BRANCH:
+    case GROUP_SEGMENT:
+    case GROUP_SYSTEM:
+        return last;
+    default:
+        return true;
+    }
+}
+
+static bool append(const struct build_context *context, struct rng *rng, const struct form *form,
+                   bool last, struct build *build)
+{
+    put_instruction(rng, form, !form->vsib && rng_percent(rng, 80), build);
+    if (!decode(context, build) || !may_be_within(build, last) ||
+        policy_judge(context->policy, build->mode, &build->instruction, build->operands) !=
+            POLICY_COMPARE)
+        return false;
+    prepare_operands(rng, build);
+    build->undefined |= flags_ever_undefined(build->mnemonic);
+    return true;
+}
+
+bool build_sequence(const struct build_context *context, struct rng *rng,
+                    const struct form *const *forms, size_t count, struct build *ret)
+{
+    start(context, rng, forms[0]->mode, ret);
+    ret->kind = BUILD_SEQUENCE;
+    place(rng, ret);
+    for (size_t i = 0; i < count; i++) {
+        ret->at = ret->c.code_length;
+        if (ret->at + ZYDIS_MAX_INSTRUCTION_LENGTH > sizeof(ret->c.code) ||
+            !append(context, rng, forms[i], i + 1 == count, ret))
+            return false;
+        ret->c.code_length += ret->instruction.length;
+    }
+    ret->form = forms[count - 1];
+    return true;
+}
+
+bool build_from_form(const struct build_context *context, struct rng *rng, const struct form *form,
+                     struct build *ret)
+{
+    start(context, rng, form->mode, ret);
+    put_instruction(rng, form, false, ret);
     ret->form = form;
     (void)decode(context, ret);
     ret->group = form->group;

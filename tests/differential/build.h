@@ -10,10 +10,11 @@
 #include "rng.h"
 
 enum build_kind {
-    BUILD_FORM,    /* one instruction of a known form */
-    BUILD_EDGE,    /* such a one whose bytes reach into the page that is not there */
-    BUILD_HIDDEN,  /* the guest's CPUID does not show it */
-    BUILD_ILLEGAL, /* bytes that are no instruction */
+    BUILD_FORM,     /* one instruction of a known form */
+    BUILD_EDGE,     /* such a one whose bytes reach into the page that is not there */
+    BUILD_HIDDEN,   /* the guest's CPUID does not show it */
+    BUILD_ILLEGAL,  /* bytes that are no instruction */
+    BUILD_SEQUENCE, /* several instructions in a row */
     BUILD_KIND_COUNT,
 };
 
@@ -25,9 +26,13 @@ struct build {
     const struct form *form; /* NULL for random bytes */
     enum policy_group group;
     ZydisMnemonic mnemonic;
-    ZydisDecodedInstruction instruction; /* of the first instruction, where it decodes */
+    /* The instruction at code[at], where it decodes: of a sequence, the one last added. */
+    ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    uint32_t at;
     bool decoded;
+    uint32_t fixed;     /* registers that already address something */
+    uint64_t undefined; /* of a sequence: flags that any of its instructions leaves undefined */
 };
 
 struct build_context {
@@ -41,6 +46,12 @@ void build_context_init(const struct policy *policy, bool has_ldt, struct build_
 /* Make a case of `form`; false when the random bytes came out as something not to be run. */
 bool build_from_form(const struct build_context *context, struct rng *rng, const struct form *form,
                      struct build *ret);
+/*
+ * Make a case of several forms of one mode, one after the other; false when one of them may not be
+ * part of a sequence. Branches may only come last.
+ */
+bool build_sequence(const struct build_context *context, struct rng *rng,
+                    const struct form *const *forms, size_t count, struct build *ret);
 /* Make a case of given or random bytes. */
 bool build_from_bytes(const struct build_context *context, struct rng *rng, enum diff_mode mode,
                       const uint8_t *bytes, size_t length, struct build *ret);

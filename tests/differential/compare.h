@@ -23,5 +23,7 @@ void compare_results(const struct build *build, const struct diff_result *native
 
 /* flags.c: flags of RFLAGS that the manual leaves undefined after this case. */
 uint64_t flags_undefined(const struct build *build);
+/* The same after some case of the mnemonic. */
+uint64_t flags_ever_undefined(ZydisMnemonic mnemonic);
 
 #endif

@@ -106,11 +106,20 @@ static bool applies(const struct build *build, enum condition condition)
 
 uint64_t flags_undefined(const struct build *build)
 {
-    uint64_t flags = 0;
+    uint64_t flags = build->undefined;
     if (!build->decoded)
         return 0;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (table[i].mnemonic == build->mnemonic && applies(build, table[i].condition))
+            flags |= table[i].flags;
+    return flags;
+}
+
+uint64_t flags_ever_undefined(ZydisMnemonic mnemonic)
+{
+    uint64_t flags = 0;
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        if (table[i].mnemonic == mnemonic)
             flags |= table[i].flags;
     return flags;
 }

@@ -203,7 +203,7 @@ static void print_statistics(const struct session *session)
 static void print_results(const struct session *session)
 {
     static const char *const kind[BUILD_KIND_COUNT] = {"forms", "page edge", "hidden features",
-                                                       "illegal bytes"};
+                                                       "illegal bytes", "sequences"};
     const struct session_counts *counts = &session->counts;
     (void)printf("1..%d\n", (int)GROUP_COUNT + (int)BUILD_KIND_COUNT);
     print_tests("group", policy_group_name, GROUP_COUNT, counts->group, counts->group_failed);

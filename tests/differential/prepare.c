@@ -12,7 +12,6 @@
 struct preparing {
     struct rng *rng;
     struct build *build;
-    uint32_t fixed;     /* registers that already address something */
     uint64_t target[2]; /* linear addresses of the first memory operands */
     unsigned targets;
 };
@@ -32,6 +31,11 @@ static void set_gpr(struct preparing *p, int gpr, uint64_t value)
     if (gpr < 0)
         return;
     p->build->c.in.gpr[gpr] = p->build->mode == DIFF_MODE64 ? value : value & 0xffffffff;
+}
+
+static uint64_t next_rip(const struct build *build)
+{
+    return build->c.in.rip + build->at + build->instruction.length;
 }
 
 static bool is_memory(const ZydisDecodedOperand *operand)
@@ -113,12 +117,13 @@ static void patch_displacement(struct build *build, uint64_t value)
 {
     unsigned size = build->instruction.raw.disp.size / 8U;
     for (unsigned i = 0; i < size; i++)
-        build->c.code[build->instruction.raw.disp.offset + i] = (uint8_t)(value >> 8 * i);
+        build->c.code[build->at + build->instruction.raw.disp.offset + i] =
+            (uint8_t)(value >> 8 * i);
 }
 
 static bool is_free(const struct preparing *p, int gpr)
 {
-    return gpr >= 0 && (p->fixed >> gpr & 1) == 0;
+    return gpr >= 0 && (p->build->fixed >> gpr & 1) == 0;
 }
 
 static uint64_t register_part(const struct build *build, ZydisRegister reg)
@@ -139,7 +144,7 @@ static void set_address_register(struct preparing *p, int gpr, uint64_t value)
         value = (value & mask) | (rng_next(p->rng) & ~mask);
     }
     set_gpr(p, gpr, value);
-    p->fixed |= 1U << gpr;
+    p->build->fixed |= 1U << gpr;
 }
 
 static void aim_by_registers(struct preparing *p, const ZydisDecodedOperand *operand,
@@ -158,7 +163,7 @@ static void aim_by_registers(struct preparing *p, const ZydisDecodedOperand *ope
                              (wanted - register_part(p->build, operand->mem.base)) /
                                  (scale == 0 ? 1 : scale));
     if (index >= 0)
-        p->fixed |= 1U << index;
+        p->build->fixed |= 1U << index;
 }
 
 /* Offsets of a gather: small, so that most elements lie in the data pages. */
@@ -200,7 +205,7 @@ static void aim(struct preparing *p, const ZydisDecodedOperand *operand)
         wanted = DIFF_RW1 - build_segment_base(p->build, operand->mem.segment);
     }
     if (operand->mem.base == ZYDIS_REGISTER_RIP || operand->mem.base == ZYDIS_REGISTER_EIP)
-        patch_displacement(p->build, wanted - p->build->c.in.rip - p->build->instruction.length);
+        patch_displacement(p->build, wanted - next_rip(p->build));
     else if (gpr_of(operand->mem.base) < 0 && gpr_of(operand->mem.index) < 0)
         patch_displacement(p->build, wanted);
     else
@@ -209,15 +214,16 @@ static void aim(struct preparing *p, const ZydisDecodedOperand *operand)
 
 /* ---- branches ---- */
 
-/* A place in the code page that is outside of the instruction itself: int3 ends the case there. */
+/* A place in the code page outside of the case's own bytes: int3 ends the case there. */
 static uint64_t code_address(struct preparing *p)
 {
     uint32_t start = p->build->c.code_offset;
+    uint32_t end = start + p->build->at + ZYDIS_MAX_INSTRUCTION_LENGTH;
     uint32_t offset = 0;
     do {
         offset = rng_percent(p->rng, 80) ? start - 120 + rng_below(p->rng, 240)
                                          : rng_below(p->rng, DIFF_PAGE);
-    } while (offset + 1 > start && offset < start + ZYDIS_MAX_INSTRUCTION_LENGTH);
+    } while (offset + 1 > start && offset < end);
     offset %= DIFF_PAGE;
     return p->build->mode == DIFF_MODE16 ? offset : DIFF_CODE + offset;
 }
@@ -273,17 +279,20 @@ static void prepare_relative(struct preparing *p)
 {
     struct build *build = p->build;
     unsigned size = build->instruction.raw.imm[0].size / 8U;
-    uint64_t next = build->c.in.rip + build->instruction.length;
+    uint64_t next = next_rip(build);
     uint64_t target = branch_target(p);
     if (size == 1) {
-        /* Backward clear of the instruction, or forward. */
-        uint64_t distance = rng_percent(p->rng, 50) ? rng_below(p->rng, 128)
-                                                    : (uint64_t)0 - 16 - rng_below(p->rng, 113);
+        /* Backward clear of the case's own bytes, or forward. */
+        uint32_t own = build->at + build->instruction.length;
+        uint64_t distance = rng_percent(p->rng, 50)
+                                ? rng_below(p->rng, 128)
+                                : (uint64_t)0 - own - 1 - rng_below(p->rng, 128 - own);
         target = next + distance;
     }
     uint64_t value = target - next;
     for (unsigned i = 0; i < size; i++)
-        build->c.code[build->instruction.raw.imm[0].offset + i] = (uint8_t)(value >> 8 * i);
+        build->c.code[build->at + build->instruction.raw.imm[0].offset + i] =
+            (uint8_t)(value >> 8 * i);
 }
 
 /* offset, selector and, for IRET, flags, stack pointer and stack segment. */
@@ -313,7 +322,7 @@ static void prepare_far_pointer(struct preparing *p)
     struct build *build = p->build;
     unsigned size = build->instruction.operand_width == 16 ? 2 : 4;
     uint64_t target = branch_target(p);
-    uint8_t *at = build->c.code + build->instruction.length - 2 - size;
+    uint8_t *at = build->c.code + build->at + build->instruction.length - 2 - size;
     memcpy(at, &target, size);
     put_le16(at + size, code_selector(p));
 }
@@ -598,7 +607,7 @@ static void prepare_stack(struct preparing *p)
     if (p->build->c.in.segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
         top = (top & 0xffff) | DIFF_ENTRY;
     set_gpr(p, 4, top);
-    p->fixed |= 1U << 4;
+    p->build->fixed |= 1U << 4;
     if (p->build->mnemonic == ZYDIS_MNEMONIC_LEAVE && rng_percent(p->rng, 90))
         set_gpr(p, 5, top);
 }
@@ -607,7 +616,8 @@ void prepare_operands(struct rng *rng, struct build *ret)
 {
     struct preparing p = {.rng = rng, .build = ret};
     prepare_counts(&p);
-    prepare_stack(&p);
+    if (ret->at == 0)
+        prepare_stack(&p);
     for (unsigned i = 0; i < ret->instruction.operand_count; i++)
         if (is_memory(&ret->operands[i]))
             aim(&p, &ret->operands[i]);

@@ -5,21 +5,40 @@
 
 #include "base/bytes.h"
 
-static const char *const kind_name[BUILD_KIND_COUNT] = {"form", "page edge", "hidden", "illegal"};
+static const char *const kind_name[BUILD_KIND_COUNT] = {"form", "page edge", "hidden", "illegal",
+                                                        "sequence"};
+
+static size_t describe_one(const ZydisDecoder *decoder, const struct build *build, uint32_t at,
+                           char *ret, size_t size)
+{
+    ZydisFormatter formatter;
+    ZydisDecodedInstruction instruction;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, build->c.code + at, build->c.code_length - at,
+                                             &instruction, operands)) ||
+        !ZYAN_SUCCESS(ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL)))
+        return 0;
+    (void)ZydisFormatterFormatInstruction(&formatter, &instruction, operands,
+                                          instruction.operand_count_visible, ret, size,
+                                          build->c.in.rip + at, NULL);
+    return instruction.length;
+}
 
 void report_instruction(const struct build *build, char *ret, size_t size)
 {
     size_t used = 0;
+    ZydisDecoder decoder;
+    form_decoder(build->mode, &decoder);
     for (uint32_t i = 0; i < build->c.code_length && used + 4 < size; i++)
         used += (size_t)snprintf(ret + used, size - used, "%02x ", build->c.code[i]);
-    char text[128] = "(bad)";
-    ZydisFormatter formatter;
-    if (build->decoded && ZYAN_SUCCESS(ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL)))
-        (void)ZydisFormatterFormatInstruction(&formatter, &build->instruction, build->operands,
-                                              build->instruction.operand_count_visible, text,
-                                              sizeof(text), build->c.in.rip, NULL);
-    if (used < size)
-        (void)snprintf(ret + used, size - used, "[%d] %s", (int)build->mode, text);
+    used += (size_t)snprintf(ret + used, size - used, "[%d]", (int)build->mode);
+    for (uint32_t at = 0; at < build->c.code_length && used < size;) {
+        char text[128];
+        size_t length = describe_one(&decoder, build, at, text, sizeof(text));
+        used += (size_t)snprintf(ret + used, size - used, "%s %s", at == 0 ? "" : ";",
+                                 length == 0 ? "(bad)" : text);
+        at = length == 0 ? build->c.code_length : at + (uint32_t)length;
+    }
 }
 
 static void print_gprs(FILE *to, const char *name, const struct diff_state *s)
@@ -77,7 +96,7 @@ static void print_result(FILE *to, const char *name, const struct diff_result *r
 void report_case(FILE *to, const struct build *build, const struct diff_result *native,
                  const struct diff_result *guest, const struct difference *difference)
 {
-    char text[256];
+    char text[1024];
     report_instruction(build, text, sizeof(text));
     (void)fprintf(to, "# %s\n#   %s, %s\n", text, kind_name[build->kind],
                   build->form != NULL ? build->form->name : "given or random bytes");

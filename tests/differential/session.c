@@ -14,6 +14,8 @@
 enum {
     TRIES = 1000,
     RANDOM_BYTES_PERCENT = 4,
+    SEQUENCE_PERCENT = 20, /* of tries; not every try makes one */
+    SEQUENCE_MAX = 6,
     HIDDEN_FORMS_PERCENT = 3, /* of the choices that hit a hidden form, this many are run */
 };
 
@@ -132,12 +134,27 @@ static const struct form *pick_form(const struct session *session, struct rng *r
     return session->choice[0];
 }
 
+/* `first` and others of its mode. */
+static bool try_sequence(struct session *session, struct rng *rng, const struct form *first,
+                         struct build *ret)
+{
+    const struct form *forms[SEQUENCE_MAX];
+    size_t count = 2 + rng_below(rng, SEQUENCE_MAX - 1);
+    forms[0] = first;
+    for (size_t i = 1; i < count; i++)
+        for (unsigned t = 0; t < TRIES && (t == 0 || forms[i]->mode != first->mode); t++)
+            forms[i] = pick_form(session, rng);
+    return build_sequence(&session->context, rng, forms, count, ret);
+}
+
 static bool try_build(struct session *session, struct rng *rng, struct build *ret)
 {
     bool random = session->options->forms == NULL && rng_percent(rng, RANDOM_BYTES_PERCENT);
     if (random)
         return build_random_bytes(&session->context, rng, ret);
     const struct form *form = pick_form(session, rng);
+    if (rng_percent(rng, SEQUENCE_PERCENT))
+        return try_sequence(session, rng, form, ret);
     if (form->verdict == POLICY_HIDDEN && session->options->forms == NULL &&
         !rng_percent(rng, HIDDEN_FORMS_PERCENT))
         return false;
