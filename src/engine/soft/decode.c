@@ -10,6 +10,8 @@
 #include "engine/soft/rules.h"
 #include "engine/soft/thunk.h"
 
+enum { MAX_LENGTH = 15 };
+
 struct decoder {
     struct soft_partition *partition;
     ZydisDecoder zydis[3]; /* 16-, 32-, 64-bit code */
@@ -288,9 +290,11 @@ static void choose_handler(const struct rule *rule, const struct context *contex
         op->width = (uint8_t)(context->instruction.operand_width / 8);
 }
 
-static enum decode_result undefined(struct op *op, op_fn run)
+/* All bytes that were looked at belong to it, so that a change of any of them is noticed. */
+static enum decode_result undefined(struct op *op, op_fn run, unsigned length)
 {
     op->run = run;
+    op->length = (uint8_t)(length < MAX_LENGTH ? length : MAX_LENGTH);
     return DECODE_ENDS;
 }
 
@@ -300,7 +304,7 @@ static enum decode_result make_thunk(struct decoder *decoder, const struct conte
     int error = thunk_make(decoder->thunks, &context->instruction, context->operand, op);
     if (error == -ENOSPC)
         return DECODE_FULL;
-    return error == 0 ? DECODE_GOES_ON : undefined(op, op_undefined);
+    return error == 0 ? DECODE_GOES_ON : undefined(op, op_undefined, op->length);
 }
 
 static const ZydisDecoder *decoder_of(const struct decoder *decoder, uint32_t mode)
@@ -327,9 +331,9 @@ enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, unsigne
     if (status == ZYDIS_STATUS_NO_MORE_DATA)
         return DECODE_TRUNCATED;
     if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
-        return undefined(ret, op_too_long);
+        return undefined(ret, op_too_long, length);
     if (ZYAN_FAILED(status) || !is_shown(decoder, &context.instruction))
-        return undefined(ret, op_undefined);
+        return undefined(ret, op_undefined, length);
     take_operands(&context, ret);
     const struct rule *rule = rule_find(&context.instruction, context.operand);
     if (rule == NULL)
