@@ -34,8 +34,8 @@ static bool usable(const struct engine_entry *entry, struct reason *reason)
     entry->probe(&report);
     *reason = report.reason;
     if (report.usable && entry->ops == NULL)
-        (void)reason_set(reason, 0, "%s, but this version has no %s engine", report.reason.text,
-                         report.name);
+        (void)reason_set(reason, 0, "%s, but this version has no engine for it",
+                         report.reason.text);
     return report.usable && entry->ops != NULL;
 }
 
@@ -55,13 +55,26 @@ static const struct engine_ops *first_usable(struct reason *reason)
     return NULL;
 }
 
+/* One that was asked for by name: say all that stands in its way. */
+static const struct engine_ops *named(const struct engine_entry *entry, struct reason *reason)
+{
+    struct engine_report report;
+
+    entry->probe(&report);
+    *reason = report.reason;
+    if (entry->ops == NULL)
+        (void)reason_set(reason, 0, "%s; this version can only probe %s, not run guests on it",
+                         report.reason.text, report.name);
+    return report.usable ? entry->ops : NULL;
+}
+
 const struct engine_ops *engine_choose(enum engine_choice choice, struct reason *reason)
 {
     if (choice == ENGINE_CHOICE_AUTO)
         return first_usable(reason);
     for (int i = 0; i < ENGINE_COUNT; i++) {
         if (engines[i].choice == choice)
-            return usable(&engines[i], reason) ? engines[i].ops : NULL;
+            return named(&engines[i], reason);
     }
     (void)reason_set(reason, -EINVAL, "no such engine");
     return NULL;

@@ -23,7 +23,7 @@ static int check_config(const struct machine_config *config, struct reason *reas
 static int make_uuid(uint8_t uuid[16], struct reason *reason)
 {
     if (getrandom(uuid, 16, 0) != 16)
-        return reason_set(reason, -errno, "no random bytes for the machine's UUID");
+        return reason_set(reason, -EIO, "the host gives no random bytes for the machine's UUID");
     uuid[7] = (uint8_t)((uuid[7] & 0x0f) | 0x40);
     uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
     return 0;
@@ -36,7 +36,7 @@ static int create_parts(struct machine *machine, struct reason *reason)
         return error;
     error = mem_create(machine->config.memory_size, MACHINE_HOLE_START, &machine->mem);
     if (error < 0)
-        return reason_set(reason, error, "the host has no %llu MiB of memory to give",
+        return reason_set(reason, -ENOMEM, "the host has no %llu MiB of memory to give",
                           (unsigned long long)machine->config.memory_size >> 20);
     error = machine_create_chipset(machine, reason);
     if (error == 0)

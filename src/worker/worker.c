@@ -128,7 +128,7 @@ static int take_signals(struct worker *worker, struct reason *reason)
 
     worker->signal_fd = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     if (worker->signal_fd < 0)
-        return reason_set(reason, -errno, "signals cannot be watched");
+        return reason_set(reason, -EMFILE, "signals cannot be watched");
     int error = loop_watch_create(worker->loop, worker->signal_fd, EPOLLIN, signal_arrived, worker,
                                   &worker->signal_watch);
     return error < 0 ? reason_set(reason, error, "signals cannot be watched") : 0;
