@@ -1,87 +1,7 @@
-#include "engine/soft/code.h"
-
-#include <errno.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-
-#include "engine/soft/decode.h"
+/* Finding blocks of decoded code, and who has seen which epoch; see code.h for the invariants. */
+#include "engine/soft/code_private.h"
 #include "engine/soft/memory.h"
-#include "engine/soft/ops_integer.h"
-#include "engine/soft/paging.h"
-#include "engine/soft/partition.h"
-
-enum {
-    HASH_BITS = 16,
-    HASH_SIZE = 1 << HASH_BITS,
-    MAX_OPS = 48, /* instructions a block */
-    MAX_INSTRUCTION = 15,
-};
-/* Address space of the block arena; touched pages only cost memory. */
-#define ARENA_SIZE (UINT64_C(48) << 20)
-
-/* One entry of the list of blocks that a page has bytes of. */
-struct page_link {
-    struct block *block;
-    struct page_link *next;
-};
-
-struct code_cache {
-    pthread_mutex_t lock;
-    struct soft_partition *partition;
-    struct decoder *decoder;
-    uint8_t *arena;
-    size_t arena_used;
-    bool resetting;
-    uint64_t page_count;
-    struct page_link *_Atomic *pages; /* by guest page number; NULL = not marked */
-    _Atomic uint64_t generation;      /* counts arena resets */
-    struct block *_Atomic hash[HASH_SIZE];
-};
-
-/* ---- set-up ---- */
-
-static void *map_anonymous(uint64_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
-int code_create(struct soft_partition *partition, struct code_cache **ret)
-{
-    struct code_cache *code = calloc(1, sizeof(*code));
-    if (code == NULL)
-        return -ENOMEM;
-    (void)pthread_mutex_init(&code->lock, NULL);
-    code->partition = partition;
-    code->page_count = (partition->ram_end + MEM_PAGE_SIZE - 1) / MEM_PAGE_SIZE;
-    code->arena = map_anonymous(ARENA_SIZE);
-    code->pages = map_anonymous(code->page_count * sizeof(code->pages[0]));
-    int error = code->arena == NULL || code->pages == NULL ? -ENOMEM : 0;
-    if (error == 0)
-        error = decoder_create(partition, &code->decoder);
-    if (error != 0) {
-        code_destroy(code);
-        return error;
-    }
-    *ret = code;
-    return 0;
-}
-
-void code_destroy(struct code_cache *code)
-{
-    if (code == NULL)
-        return;
-    decoder_destroy(code->decoder);
-    if (code->arena != NULL)
-        (void)munmap(code->arena, ARENA_SIZE);
-    if (code->pages != NULL)
-        (void)munmap((void *)(uintptr_t)code->pages, code->page_count * sizeof(code->pages[0]));
-    (void)pthread_mutex_destroy(&code->lock);
-    free(code);
-}
+#include "engine/soft/tlb.h"
 
 /* ---- marks and epochs ---- */
 
@@ -93,7 +13,7 @@ bool code_is_marked(const struct code_cache *code, uint64_t gpa)
 }
 
 /* Every vCPU has dropped the write tags that it had when `epoch` began. */
-static bool all_have_seen(struct soft_partition *partition, uint64_t epoch)
+bool code_all_have_seen(struct soft_partition *partition, uint64_t epoch)
 {
     for (unsigned i = 0; i < partition->config.vcpu_count; i++) {
         struct cpu *cpu = partition->cpu[i];
@@ -101,19 +21,6 @@ static bool all_have_seen(struct soft_partition *partition, uint64_t epoch)
             return false;
     }
     return true;
-}
-
-/* The others hear of it at their next block end; a sleeping one when it wakes. */
-static void begin_epoch(struct cpu *self)
-{
-    struct soft_partition *partition = self->partition;
-    (void)atomic_fetch_add(&partition->epoch, 1);
-    for (unsigned i = 0; i < partition->config.vcpu_count; i++) {
-        struct cpu *cpu = partition->cpu[i];
-        if (cpu != NULL && cpu != self)
-            (void)atomic_fetch_or(&cpu->pending, PENDING_EPOCH);
-    }
-    code_pass_epoch(self);
 }
 
 static void forget_recent(struct cpu *cpu)
@@ -137,115 +44,16 @@ void code_pass_epoch(struct cpu *cpu)
 
 /* ---- hash ---- */
 
-static unsigned hash_of(uint64_t gpa, uint64_t rip, uint32_t mode)
-{
-    uint64_t h = (gpa ^ (rip >> 12) ^ ((uint64_t)mode << 24)) * UINT64_C(0x9e3779b97f4a7c15);
-    return (unsigned)(h >> (64 - HASH_BITS));
-}
-
-static struct block *hash_find(struct code_cache *code, uint64_t gpa, uint64_t rip, uint32_t mode)
+struct block *code_lookup(struct code_cache *code, uint64_t gpa, uint64_t rip, uint32_t mode)
 {
     struct block *block =
-        atomic_load_explicit(&code->hash[hash_of(gpa, rip, mode)], memory_order_acquire);
+        atomic_load_explicit(&code->hash[code_hash(gpa, rip, mode)], memory_order_acquire);
     while (block != NULL && (block->gpa != gpa || block->rip != rip || block->mode != mode))
         block = atomic_load_explicit(&block->hash_next, memory_order_acquire);
     return block;
 }
 
-static void hash_insert(struct code_cache *code, struct block *block)
-{
-    struct block *_Atomic *head = &code->hash[hash_of(block->gpa, block->rip, block->mode)];
-    atomic_store_explicit(&block->hash_next, atomic_load(head), memory_order_relaxed);
-    atomic_store_explicit(head, block, memory_order_release);
-}
-
-static void hash_remove(struct code_cache *code, struct block *block)
-{
-    struct block *_Atomic *at = &code->hash[hash_of(block->gpa, block->rip, block->mode)];
-    while (atomic_load(at) != block)
-        at = &atomic_load(at)->hash_next;
-    atomic_store_explicit(at, atomic_load(&block->hash_next), memory_order_release);
-}
-
-/* ---- invalidation ---- */
-
-static bool overlaps(const struct block *block, uint64_t gpa, uint64_t length)
-{
-    uint64_t in_first = block->length;
-    if (block->second_gpa != UINT64_MAX) {
-        in_first = MEM_PAGE_SIZE - (block->gpa & ~PAGE_MASK);
-        uint64_t in_second = block->length - in_first;
-        if (gpa < block->second_gpa + in_second && block->second_gpa < gpa + length)
-            return true;
-    }
-    return gpa < block->gpa + in_first && block->gpa < gpa + length;
-}
-
-static void invalidate(struct code_cache *code, struct block *block)
-{
-    if (!atomic_load(&block->valid))
-        return;
-    atomic_store(&block->valid, false);
-    hash_remove(code, block);
-    for (unsigned i = 0; i <= block->count; i++)
-        __atomic_store_n(&block->op[i].run, op_stale, __ATOMIC_RELEASE);
-}
-
-static void invalidate_in_page(struct code_cache *code, uint64_t gpa, uint64_t length)
-{
-    struct page_link *_Atomic *head = &code->pages[gpa >> 12];
-    struct page_link *link = atomic_load(head);
-    struct page_link *kept = NULL;
-    while (link != NULL) {
-        struct page_link *next = link->next;
-        if (overlaps(link->block, gpa, length))
-            invalidate(code, link->block);
-        if (atomic_load(&link->block->valid)) {
-            link->next = kept;
-            kept = link;
-        }
-        link = next;
-    }
-    atomic_store(head, kept);
-}
-
-void code_written(struct soft_partition *partition, uint64_t gpa, uint64_t length)
-{
-    struct code_cache *code = partition->code;
-    uint64_t end = gpa + length;
-    while (gpa < end) {
-        uint64_t room = MEM_PAGE_SIZE - (gpa & ~PAGE_MASK);
-        uint64_t piece = end - gpa < room ? end - gpa : room;
-        if (code_is_marked(code, gpa)) {
-            (void)pthread_mutex_lock(&code->lock);
-            invalidate_in_page(code, gpa, piece);
-            (void)pthread_mutex_unlock(&code->lock);
-        }
-        gpa += piece;
-    }
-}
-
-/* ---- making blocks ---- */
-
-static void *arena_take(struct code_cache *code, size_t size)
-{
-    size = (size + 15) & ~(size_t)15;
-    if (code->arena_used + size > ARENA_SIZE)
-        return NULL;
-    void *p = code->arena + code->arena_used;
-    code->arena_used += size;
-    return p;
-}
-
-/* Where the code at cpu->rip lies. */
-struct fetch {
-    uint64_t rip, gpa;
-    uint32_t mode;
-    const uint8_t *host;
-    unsigned room; /* bytes left in the page */
-};
-
-static int fetch_page(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa)
+int code_fetch_page(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa)
 {
     struct tlb_entry *entry = tlb_entry(cpu->tlb, linear);
     if (entry->fetch != tlb_tag(linear, 1)) {
@@ -256,7 +64,7 @@ static int fetch_page(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa)
     return STEP_NEXT;
 }
 
-static uint64_t fetch_linear(const struct cpu *cpu, uint64_t rip)
+uint64_t code_fetch_linear(const struct cpu *cpu, uint64_t rip)
 {
     if (cpu->mode & MODE_LONG)
         return rip;
@@ -268,9 +76,9 @@ static int fetch_begin(struct cpu *cpu, uint32_t mode, struct fetch *ret)
     uint64_t rip = cpu->rip;
     if ((mode & MODE_LONG) ? !is_canonical(rip) : rip > cpu->segment[SEGMENT_CS].limit)
         return fault_code(cpu, VECTOR_GP, 0);
-    uint64_t linear = fetch_linear(cpu, rip);
+    uint64_t linear = code_fetch_linear(cpu, rip);
     *ret = (struct fetch){.rip = rip, .mode = mode};
-    int step = fetch_page(cpu, linear, &ret->gpa);
+    int step = code_fetch_page(cpu, linear, &ret->gpa);
     if (step != STEP_NEXT)
         return step;
     ret->host = cpu->partition->ram + ret->gpa;
@@ -278,218 +86,7 @@ static int fetch_begin(struct cpu *cpu, uint32_t mode, struct fetch *ret)
     return STEP_NEXT;
 }
 
-/* A block under construction; too large for the stack of a deep call. */
-struct draft {
-    struct op op[MAX_OPS + 1];
-    uint8_t bytes[MAX_OPS * MAX_INSTRUCTION + MAX_INSTRUCTION];
-    unsigned count, length;
-    uint64_t second_gpa;
-    bool ends;
-};
-
-static unsigned lesser(unsigned a, unsigned b)
-{
-    return a < b ? a : b;
-}
-
-/* Decode instructions of one page. False: there was no room for a thunk. */
-static bool draft_page(struct code_cache *code, const struct fetch *fetch, struct draft *draft)
-{
-    unsigned limit = (fetch->mode & MODE_SINGLE) ? 1 : MAX_OPS;
-    unsigned available = lesser(fetch->room, limit * MAX_INSTRUCTION);
-    memcpy(draft->bytes, fetch->host, available);
-    while (draft->count < limit && !draft->ends) {
-        struct op *op = &draft->op[draft->count];
-        enum decode_result result =
-            decode(code->decoder, draft->bytes + draft->length, available - draft->length,
-                   fetch->rip + draft->length, fetch->mode, op);
-        if (result == DECODE_FULL)
-            return false;
-        if (result == DECODE_TRUNCATED)
-            break;
-        op->offset = (uint16_t)draft->length;
-        draft->length += op->length;
-        draft->count++;
-        draft->ends = result == DECODE_ENDS;
-    }
-    return true;
-}
-
-/* One instruction whose bytes go on in the next page. */
-static int draft_crossing(struct cpu *cpu, const struct fetch *fetch, struct draft *draft)
-{
-    struct code_cache *code = cpu->partition->code;
-    uint64_t next = fetch_linear(cpu, fetch->rip + fetch->room);
-    int step = fetch_page(cpu, next, &draft->second_gpa);
-    if (step != STEP_NEXT)
-        return step;
-    memcpy(draft->bytes, fetch->host, fetch->room);
-    memcpy(draft->bytes + fetch->room, cpu->partition->ram + draft->second_gpa, MAX_INSTRUCTION);
-    enum decode_result result = decode(code->decoder, draft->bytes, fetch->room + MAX_INSTRUCTION,
-                                       fetch->rip, fetch->mode, &draft->op[0]);
-    if (result == DECODE_TRUNCATED)
-        draft->op[0].run = op_too_long;
-    draft->op[0].offset = 0;
-    draft->count = 1;
-    draft->length = draft->op[0].length;
-    draft->ends = result == DECODE_ENDS;
-    return result == DECODE_FULL ? STEP_EXIT : STEP_NEXT;
-}
-
-static struct page_link *link_page(struct code_cache *code, struct block *block, uint64_t gpa)
-{
-    struct page_link *link = arena_take(code, sizeof(*link));
-    if (link == NULL)
-        return NULL;
-    struct page_link *_Atomic *head = &code->pages[gpa >> 12];
-    *link = (struct page_link){block, atomic_load(head)};
-    return link;
-}
-
-/* Leave the page(s) marked before the bytes are looked at again: see invariant 3. */
-static bool publish(struct code_cache *code, struct block *block)
-{
-    struct page_link *first = link_page(code, block, block->gpa);
-    struct page_link *second = NULL;
-    if (block->second_gpa != UINT64_MAX)
-        second = link_page(code, block, block->second_gpa);
-    if (first == NULL || (block->second_gpa != UINT64_MAX && second == NULL))
-        return false;
-    atomic_store(&code->pages[block->gpa >> 12], first);
-    if (second != NULL)
-        atomic_store(&code->pages[block->second_gpa >> 12], second);
-    hash_insert(code, block);
-    return true;
-}
-
-static struct block *make_block(struct code_cache *code, const struct fetch *fetch,
-                                const struct draft *draft)
-{
-    size_t ops = (draft->count + 1) * sizeof(struct op);
-    struct block *block = arena_take(code, sizeof(*block) + ops);
-    uint8_t *bytes = arena_take(code, draft->length);
-    if (block == NULL || bytes == NULL)
-        return NULL;
-    memset(block, 0, sizeof(*block));
-    block->rip = fetch->rip;
-    block->gpa = fetch->gpa;
-    block->mode = fetch->mode;
-    block->length = (uint16_t)draft->length;
-    block->count = (uint16_t)draft->count;
-    block->second_gpa = draft->second_gpa;
-    block->bytes = bytes;
-    memcpy(bytes, draft->bytes, draft->length);
-    memcpy(block->op, draft->op, draft->count * sizeof(struct op));
-    block->op[draft->count] = (struct op){.run = op_leave_block, .offset = block->length};
-    atomic_store(&block->valid, true);
-    return block;
-}
-
-/* ---- when the arena is full ---- */
-
-static void empty_tables(struct code_cache *code)
-{
-    for (unsigned i = 0; i < HASH_SIZE; i++)
-        atomic_store(&code->hash[i], NULL);
-    for (uint64_t i = 0; i < code->page_count; i++)
-        atomic_store(&code->pages[i], NULL);
-}
-
-/* True: this vCPU is to finish the reset. Nothing is taken from the arena until it has. */
-static bool begin_reset(struct cpu *cpu, uint64_t *ret_epoch)
-{
-    struct code_cache *code = cpu->partition->code;
-    (void)pthread_mutex_lock(&code->lock);
-    bool mine = !code->resetting;
-    if (mine) {
-        code->resetting = true;
-        code->arena_used = ARENA_SIZE;
-        empty_tables(code);
-        (void)atomic_fetch_add(&code->generation, 1);
-        begin_epoch(cpu);
-        *ret_epoch = atomic_load(&cpu->partition->epoch);
-    }
-    (void)pthread_mutex_unlock(&code->lock);
-    return mine;
-}
-
-/* Wait until no vCPU can hold a pointer into the arena, then begin anew. Called without the lock.
- */
-static void reset_arena(struct cpu *cpu)
-{
-    struct code_cache *code = cpu->partition->code;
-    uint64_t epoch;
-    if (!begin_reset(cpu, &epoch)) {
-        code_pass_epoch(cpu);
-        (void)sched_yield();
-        return;
-    }
-    while (!all_have_seen(cpu->partition, epoch))
-        (void)sched_yield();
-    (void)pthread_mutex_lock(&code->lock);
-    code->arena_used = 0;
-    code->resetting = false;
-    decoder_reset(code->decoder);
-    (void)pthread_mutex_unlock(&code->lock);
-}
-
 /* ---- finding ---- */
-
-static int build_locked(struct cpu *cpu, const struct fetch *fetch, struct block **ret)
-{
-    struct code_cache *code = cpu->partition->code;
-    static _Thread_local struct draft draft;
-    draft.count = 0;
-    draft.length = 0;
-    draft.ends = false;
-    draft.second_gpa = UINT64_MAX;
-    *ret = NULL;
-    bool was_marked = code_is_marked(code, fetch->gpa);
-    if (!draft_page(code, fetch, &draft))
-        return STEP_NEXT;
-    if (draft.count == 0) {
-        int step = draft_crossing(cpu, fetch, &draft);
-        if (step != STEP_NEXT)
-            return step == STEP_EXIT ? STEP_NEXT : step;
-        was_marked = was_marked && code_is_marked(code, draft.second_gpa);
-    }
-    struct block *block = make_block(code, fetch, &draft);
-    if (block == NULL || !publish(code, block))
-        return STEP_NEXT;
-    if (!was_marked)
-        begin_epoch(cpu);
-    /* Even a page marked earlier may still be written through a tag of an earlier epoch. */
-    atomic_store(&block->verify_epoch, atomic_load(&cpu->partition->epoch));
-    *ret = block;
-    return STEP_NEXT;
-}
-
-static int build(struct cpu *cpu, const struct fetch *fetch, struct block **ret)
-{
-    struct code_cache *code = cpu->partition->code;
-    fpu_leave(cpu);
-    for (;;) {
-        (void)pthread_mutex_lock(&code->lock);
-        *ret = hash_find(code, fetch->gpa, fetch->rip, fetch->mode);
-        int step = *ret != NULL ? STEP_NEXT : build_locked(cpu, fetch, ret);
-        (void)pthread_mutex_unlock(&code->lock);
-        if (step != STEP_NEXT || *ret != NULL)
-            return step;
-        reset_arena(cpu);
-    }
-}
-
-static bool bytes_match(const struct soft_partition *partition, const struct block *block)
-{
-    unsigned first = block->length;
-    if (block->second_gpa != UINT64_MAX)
-        first = (unsigned)(MEM_PAGE_SIZE - (block->gpa & ~PAGE_MASK));
-    if (memcmp(block->bytes, partition->ram + block->gpa, first) != 0)
-        return false;
-    return first == block->length ||
-           memcmp(block->bytes + first, partition->ram + block->second_gpa,
-                  block->length - first) == 0;
-}
 
 /* Invariant 3: look whether all have passed before comparing, so that the last comparison counts.
  */
@@ -498,12 +95,9 @@ static bool verify(struct cpu *cpu, struct block *block)
     uint64_t epoch = atomic_load(&block->verify_epoch);
     if (epoch == 0)
         return true;
-    bool settled = all_have_seen(cpu->partition, epoch);
-    fpu_leave(cpu);
-    if (!bytes_match(cpu->partition, block)) {
-        (void)pthread_mutex_lock(&cpu->partition->code->lock);
-        invalidate(cpu->partition->code, block);
-        (void)pthread_mutex_unlock(&cpu->partition->code->lock);
+    bool settled = code_all_have_seen(cpu->partition, epoch);
+    if (!code_matches(cpu, block)) {
+        code_retire(cpu, block);
         return false;
     }
     if (settled)
@@ -519,18 +113,9 @@ static int check_second_page(struct cpu *cpu, const struct fetch *fetch, struct 
     if (block->second_gpa == UINT64_MAX)
         return STEP_NEXT;
     uint64_t gpa;
-    int step = fetch_page(cpu, fetch_linear(cpu, fetch->rip + fetch->room), &gpa);
+    int step = code_fetch_page(cpu, code_fetch_linear(cpu, fetch->rip + fetch->room), &gpa);
     *ret_same = step == STEP_NEXT && gpa == block->second_gpa;
     return step;
-}
-
-static void retire(struct cpu *cpu, struct block *block)
-{
-    struct code_cache *code = cpu->partition->code;
-    fpu_leave(cpu);
-    (void)pthread_mutex_lock(&code->lock);
-    invalidate(code, block);
-    (void)pthread_mutex_unlock(&code->lock);
 }
 
 int code_find(struct cpu *cpu, uint32_t mode, struct block **ret)
@@ -540,9 +125,9 @@ int code_find(struct cpu *cpu, uint32_t mode, struct block **ret)
     if (step != STEP_NEXT)
         return step;
     for (;;) {
-        struct block *block = hash_find(cpu->partition->code, fetch.gpa, fetch.rip, mode);
+        struct block *block = code_lookup(cpu->partition->code, fetch.gpa, fetch.rip, mode);
         if (block == NULL)
-            step = build(cpu, &fetch, &block);
+            step = code_build(cpu, &fetch, &block);
         if (step != STEP_NEXT)
             return step;
         bool same;
@@ -550,7 +135,7 @@ int code_find(struct cpu *cpu, uint32_t mode, struct block **ret)
         if (step != STEP_NEXT)
             return step;
         if (!same) {
-            retire(cpu, block);
+            code_retire(cpu, block);
             continue;
         }
         if (!verify(cpu, block))

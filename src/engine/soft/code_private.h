@@ -1,0 +1,60 @@
+/* The code cache, as its two halves see it: code.c finds blocks, code_build.c makes them. */
+#ifndef SOFT_CODE_PRIVATE_H
+#define SOFT_CODE_PRIVATE_H
+
+#include "engine/soft/code.h"
+#include "engine/soft/partition.h"
+
+struct decoder;
+
+enum {
+    HASH_BITS = 16,
+    HASH_SIZE = 1 << HASH_BITS,
+};
+
+/* One entry of the list of blocks that a page has bytes of. */
+struct page_link {
+    struct block *block;
+    struct page_link *next;
+};
+
+struct code_cache {
+    pthread_mutex_t lock;
+    struct soft_partition *partition;
+    struct decoder *decoder;
+    uint8_t *arena;
+    size_t arena_used;
+    bool resetting;
+    uint64_t page_count;
+    struct page_link *_Atomic *pages; /* by guest page number; NULL = not marked */
+    _Atomic uint64_t generation;      /* counts arena resets */
+    struct block *_Atomic hash[HASH_SIZE];
+};
+
+/* Where the code at cpu->rip lies. */
+struct fetch {
+    uint64_t rip, gpa;
+    uint32_t mode;
+    const uint8_t *host;
+    unsigned room; /* bytes left in the page */
+};
+
+static inline unsigned code_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
+{
+    uint64_t h = (gpa ^ (rip >> 12) ^ ((uint64_t)mode << 24)) * UINT64_C(0x9e3779b97f4a7c15);
+    return (unsigned)(h >> (64 - HASH_BITS));
+}
+
+/* code.c; no lock */
+struct block *code_lookup(struct code_cache *code, uint64_t gpa, uint64_t rip, uint32_t mode);
+bool code_all_have_seen(struct soft_partition *partition, uint64_t epoch);
+int code_fetch_page(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa);
+uint64_t code_fetch_linear(const struct cpu *cpu, uint64_t rip);
+
+/* code_build.c; gates: they start with fpu_leave */
+int code_build(struct cpu *cpu, const struct fetch *fetch, struct block **ret);
+void code_retire(struct cpu *cpu, struct block *block);
+/* The bytes in memory are still those that were decoded. */
+bool code_matches(struct cpu *cpu, const struct block *block);
+
+#endif
