@@ -176,16 +176,15 @@ int control_write_cr4(struct cpu *cpu, uint64_t value)
 
 static uint64_t efer_possible(struct cpu *cpu)
 {
-    enum { EDX_SYSCALL = 1 << 11, EDX_NX = 1 << 20, EDX_LONG = 1 << 29 };
+    enum { EDX_NX = 1 << 20, EDX_LONG = 1 << 29 };
     uint32_t words[4];
     uint64_t possible = 0;
     cpuid_query(cpu, 0x80000001, 0, words);
-    if (words[3] & EDX_SYSCALL)
-        possible |= EFER_SCE;
     if (words[3] & EDX_NX)
         possible |= EFER_NXE;
+    /* SYSCALL comes with long mode; CPUID shows its bit in 64-bit code only. */
     if (words[3] & EDX_LONG)
-        possible |= EFER_LME | EFER_LMA;
+        possible |= EFER_LME | EFER_LMA | EFER_SCE;
     return possible;
 }
 

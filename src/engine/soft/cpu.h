@@ -222,7 +222,8 @@ struct cpu {
     uint64_t pat, tsc_aux, misc_enable, spec_ctrl;
     uint64_t mtrr[32];     /* storage only: see msr.c */
     uint64_t pae_pdpte[4]; /* PAE paging: loaded with CR3, Intel SDM vol. 3A § 4.4.1 */
-    int64_t tsc_adjust;    /* guest TSC = host TSC + partition.tsc_offset + tsc_adjust */
+    int64_t tsc_shift;     /* what set() moved the TSC by; not seen in IA32_TSC_ADJUST */
+    int64_t tsc_adjust; /* guest TSC = host TSC + partition.tsc_offset + tsc_shift + tsc_adjust */
     enum engine_activity activity;
     bool nmi_blocked;
     uint64_t debug_trap; /* DR6 bits to raise as #DB at the end of this instruction */

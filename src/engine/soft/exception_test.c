@@ -121,8 +121,7 @@ static void user_code_changes_to_the_stack_of_the_tss(void **state)
     assert_int_equal(m->cpu->segment[SEGMENT_CS].selector, KERNEL_CODE);
     assert_int_equal(m->cpu->segment[SEGMENT_SS].selector, KERNEL_DATA);
     assert_int_equal(m->cpu->gpr[GPR_RSP], STACK_KERNEL - 24);
-    const uint32_t frame[] = {0x1234,     CODE,
-                              USER_CODE,  FLAG_FIXED | FLAG_IF | FLAG_RF,
+    const uint32_t frame[] = {0x1234,     CODE,     USER_CODE, FLAG_FIXED | FLAG_IF | FLAG_RF,
                               STACK_USER, USER_DATA};
     assert_memory_equal(m->ram + STACK_KERNEL - 24, frame, sizeof(frame));
 }
@@ -285,8 +284,8 @@ static void long_mode_level_change_loads_a_null_stack_segment(void **state)
     m->cpu->fault.address = 0x123456789000;
     assert_int_equal(exception_deliver(m->cpu), STEP_JUMP);
     assert_int_equal(m->cpu->cr2, 0x123456789000);
-    const uint64_t frame[] = {6, CODE, USER_CODE64, FLAG_FIXED | FLAG_IF | FLAG_RF, STACK_USER,
-                              USER_DATA};
+    const uint64_t frame[] = {6,          CODE,     USER_CODE64, FLAG_FIXED | FLAG_IF | FLAG_RF,
+                              STACK_USER, USER_DATA};
     assert_memory_equal(m->ram + STACK_KERNEL - sizeof(frame), frame, sizeof(frame));
     assert_int_equal(m->cpu->segment[SEGMENT_SS].selector, 0);
     assert_true(m->cpu->segment[SEGMENT_SS].attributes & SEGMENT_UNUSABLE);

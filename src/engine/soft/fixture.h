@@ -1,7 +1,7 @@
 /*
- * A virtual processor for unit tests: 4 MiB of RAM, a GDT with one segment of each kind, an IDT, a TSS,
- * and identity-mapped page tables for IA-32e mode. Tests call the functions under test directly.
- * To be included after <cmocka.h>.
+ * A virtual processor for unit tests: 4 MiB of RAM, a GDT with one segment of each kind, an IDT, a
+ * TSS, and identity-mapped page tables for IA-32e mode. Tests call the functions under test
+ * directly. To be included after <cmocka.h>.
  */
 #ifndef SOFT_FIXTURE_H
 #define SOFT_FIXTURE_H

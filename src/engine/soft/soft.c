@@ -273,6 +273,18 @@ static uint8_t privilege_of(const struct engine_registers *registers)
     return registers->segment[SEGMENT_CS].selector & 3;
 }
 
+/*
+ * Registers that were read a moment ago are put back a moment later: within a second it is the same
+ * clock still, and must stay the same on all virtual processors.
+ */
+static void set_tsc(struct cpu *cpu, uint64_t tsc)
+{
+    int64_t difference = (int64_t)(tsc - guest_tsc(cpu));
+    int64_t second = (int64_t)cpu->partition->tsc_hz;
+    if (difference > second || difference < -second)
+        cpu->tsc_shift += difference;
+}
+
 static void set_system(struct cpu *cpu, const struct engine_registers *registers)
 {
     cpu->gdt = registers->gdt;
@@ -293,7 +305,7 @@ static void set_system(struct cpu *cpu, const struct engine_registers *registers
     cpu->sysenter_eip = registers->sysenter_eip;
     cpu->pat = registers->pat;
     cpu->tsc_aux = registers->tsc_aux;
-    cpu->tsc_adjust += (int64_t)(registers->tsc - guest_tsc(cpu));
+    set_tsc(cpu, registers->tsc);
     cpu->activity = registers->activity;
     cpu->shadow = registers->interrupt_shadow;
     cpu->nmi_blocked = registers->nmi_blocked;

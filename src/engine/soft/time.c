@@ -25,7 +25,8 @@ static uint64_t read_tsc(void)
 
 uint64_t guest_tsc(const struct cpu *cpu)
 {
-    return read_tsc() + (uint64_t)cpu->partition->tsc_offset + (uint64_t)cpu->tsc_adjust;
+    return read_tsc() + (uint64_t)cpu->partition->tsc_offset +
+           (uint64_t)(cpu->tsc_shift + cpu->tsc_adjust);
 }
 
 /* Intel SDM vol. 3B § 18.7.3: crystal × EBX / EAX, if the processor tells its crystal. */
