@@ -93,6 +93,14 @@ static void release(struct output_queue *queue)
     free(queue);
 }
 
+static bool is_finishing(struct output_queue *queue)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    bool finishing = queue->finishing;
+    (void)pthread_mutex_unlock(&queue->lock);
+    return finishing;
+}
+
 static void *write_thread(void *argument)
 {
     struct output_queue *queue = argument;
@@ -105,7 +113,8 @@ static void *write_thread(void *argument)
         int error = broken ? 0 : write_batch(queue, batch, length);
         if (error < 0) {
             broken = true;
-            queue->config.failed(queue->config.owner, error);
+            if (!is_finishing(queue)) /* else nobody is there any more to be told */
+                queue->config.failed(queue->config.owner, error);
         }
         drop_batch(queue, length);
     }

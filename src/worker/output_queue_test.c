@@ -122,8 +122,8 @@ static void closed_reader_is_told_once_and_stops_nobody(void **state)
     struct output_queue *queue = queue_to(ends[1], -1);
     for (int i = 0; i < 100; i++)
         output_queue_put(queue, bytes, sizeof(bytes), true);
-    assert_true(output_queue_finish(queue, UINT64_MAX));
     assert_int_equal(atomic_load(&failed_with), -EPIPE);
+    assert_true(output_queue_finish(queue, UINT64_MAX));
     (void)close(ends[1]);
 }
 

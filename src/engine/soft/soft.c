@@ -293,7 +293,8 @@ static void set_system(struct cpu *cpu, const struct engine_registers *registers
     cpu->sysenter_eip = registers->sysenter_eip;
     cpu->pat = registers->pat;
     cpu->tsc_aux = registers->tsc_aux;
-    cpu->tsc_adjust += (int64_t)(registers->tsc - guest_tsc(cpu));
+    if (registers->tsc != 0)
+        cpu->tsc_adjust += (int64_t)(registers->tsc - guest_tsc(cpu));
     cpu->activity = registers->activity;
     cpu->shadow = registers->interrupt_shadow;
     cpu->nmi_blocked = registers->nmi_blocked;
