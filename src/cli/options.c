@@ -74,7 +74,9 @@ static int refuse_unknown(const struct cli_option *options, const char *command,
     if (strncmp(typed, "--", 2) == 0)
         (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(typed + 2, "="), typed + 2);
     const char *meant = name[0] != '\0' ? cli_nearest(name, names, count) : NULL;
-    if (meant != NULL)
+    if (meant != NULL && strcmp(meant, name) == 0)
+        cli_error("%s: --%s takes no value", command, name);
+    else if (meant != NULL)
         cli_error("%s: unknown option '%s'; did you mean --%s?", command, typed, meant);
     else
         cli_error("%s: unknown option '%s'; try 'partita %s --help'", command, typed, command);
@@ -96,6 +98,8 @@ static void fill_getopt(const struct cli_option *options, struct option *ret_lon
         };
         if (option->letter != 0)
             *ret_short++ = option->letter;
+        if (option->letter != 0 && option->kind != CLI_FLAG)
+            *ret_short++ = ':';
     }
     *ret_short = '\0';
     ret_long[count] = (struct option){0};
@@ -111,7 +115,7 @@ static const struct cli_option *by_letter(const struct cli_option *options, int 
 int cli_parse(const struct cli_option *options, int argc, char **argv, void *command)
 {
     struct option longs[MAX_OPTIONS + 1];
-    char shorts[MAX_OPTIONS + 3];
+    char shorts[2 * MAX_OPTIONS + 3];
 
     fill_getopt(options, longs, shorts);
     opterr = 0;
@@ -131,7 +135,7 @@ int cli_parse(const struct cli_option *options, int argc, char **argv, void *com
             return CLI_EXIT_USAGE;
         }
         const struct cli_option *option = index >= 0 ? &options[index] : by_letter(options, found);
-        int code = option->take(command, optarg);
+        int code = option->take(command, option->kind == CLI_FLAG ? NULL : optarg);
         if (code != 0)
             return code;
     }

@@ -104,6 +104,7 @@ void probe_guest_start(struct engine_registers *registers, uint64_t rounds)
     registers->gpr[GPR_RDI] = PROBE_GUEST_TURNS;
     registers->gpr[GPR_R8] = rounds;
     registers->gpr[GPR_R9] = PROBE_GUEST_TURNS;
+    registers->tsc = 0; /* as it is */
     registers->activity = ENGINE_ACTIVITY_RUNNING;
 }
 

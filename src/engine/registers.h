@@ -91,7 +91,7 @@ struct engine_registers {
     uint64_t star, lstar, cstar, sfmask;
     uint64_t kernel_gs_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t pat, tsc, tsc_aux, tsc_deadline, apic_base;
+    uint64_t pat, tsc, tsc_aux, tsc_deadline, apic_base; /* set() leaves the TSC alone for tsc 0 */
     enum engine_activity activity;
     bool interrupt_shadow; /* STI or MOV SS just executed */
     bool nmi_blocked;      /* until IRET */

@@ -63,7 +63,6 @@ static void reset_vector_units(struct engine_registers *registers)
 
 void registers_after_reset(struct engine_registers *registers)
 {
-    const uint64_t tsc = registers->tsc;
     const uint64_t signature = registers->gpr[GPR_RDX]; /* family, model, stepping: the engine's */
 
     *registers = (struct engine_registers){
@@ -75,7 +74,6 @@ void registers_after_reset(struct engine_registers *registers)
         .dr[7] = 0x400,
         .xcr0 = 1,
         .pat = UINT64_C(0x0007040600070406),
-        .tsc = tsc,
         .apic_base = 0xfee00900, /* enabled, bootstrap processor */
         .activity = ENGINE_ACTIVITY_RUNNING,
     };

@@ -107,7 +107,7 @@ void *machine_vcpu_thread(void *vcpu);
 
 /* ---- boot_registers.c ---- */
 
-/* The state after reset, Intel SDM vol. 3A § 9.1.1, of what `registers` holds; TSC is kept. */
+/* The state after reset, Intel SDM vol. 3A § 9.1.1; RDX stays, and tsc 0 lets the TSC run on. */
 void registers_after_reset(struct engine_registers *registers);
 /* vCPU 0 at the start of a boot image; `registers` holds the state after reset. */
 void registers_for_boot(struct engine_registers *registers, const struct boot_state *boot);

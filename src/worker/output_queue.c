@@ -16,17 +16,19 @@ enum {
     QUEUE_RESERVE = 4 * 1024,
     WRITE_SIZE = 4096, /* PIPE_BUF: a pipe that polls writable takes that much at once */
     READER_PATIENCE_MS = 200,
+    READER_PATIENCE_AGAIN_NS = 1000 * 1000 * 1000, /* who did not read just now is not waited for */
 };
 
 struct output_queue {
     struct output_queue_config config;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards all below */
+    uint64_t impatient_until_ns; /* the writer's */
+    pthread_mutex_t lock;        /* guards all below */
     pthread_cond_t filled, drained;
     uint8_t bytes[QUEUE_SIZE];
     size_t start, length;
     bool no_wait, finishing, finished;
-    bool broken; /* write failed: everything is dropped */
+    bool abandoned; /* finish gave up: the thread releases the queue */
 };
 
 /* Copy the oldest bytes, which stay in the queue until written; 0 when the thread shall end. */
@@ -53,17 +55,22 @@ static void drop_batch(struct output_queue *queue, size_t length)
     (void)pthread_mutex_unlock(&queue->lock);
 }
 
-static void wait_writable(const struct output_queue *queue)
+static void wait_writable(struct output_queue *queue)
 {
     struct pollfd poll_fd = {.fd = queue->config.fd, .events = POLLOUT};
 
-    if (queue->config.discard_fd < 0)
+    if (queue->config.discard_fd < 0) {
         (void)poll(&poll_fd, 1, -1);
-    else if (poll(&poll_fd, 1, READER_PATIENCE_MS) == 0)
+        return;
+    }
+    bool patient = clock_monotonic_ns() >= queue->impatient_until_ns;
+    if (poll(&poll_fd, 1, patient ? READER_PATIENCE_MS : 0) == 0) {
         (void)tcflush(queue->config.discard_fd, TCIFLUSH);
+        queue->impatient_until_ns = clock_monotonic_ns() + READER_PATIENCE_AGAIN_NS;
+    }
 }
 
-static int write_batch(const struct output_queue *queue, const uint8_t *batch, size_t length)
+static int write_batch(struct output_queue *queue, const uint8_t *batch, size_t length)
 {
     while (length > 0) {
         wait_writable(queue);
@@ -78,6 +85,22 @@ static int write_batch(const struct output_queue *queue, const uint8_t *batch, s
     return 0;
 }
 
+static void release(struct output_queue *queue)
+{
+    (void)pthread_cond_destroy(&queue->filled);
+    (void)pthread_cond_destroy(&queue->drained);
+    (void)pthread_mutex_destroy(&queue->lock);
+    free(queue);
+}
+
+static bool is_finishing(struct output_queue *queue)
+{
+    (void)pthread_mutex_lock(&queue->lock);
+    bool finishing = queue->finishing;
+    (void)pthread_mutex_unlock(&queue->lock);
+    return finishing;
+}
+
 static void *write_thread(void *argument)
 {
     struct output_queue *queue = argument;
@@ -86,26 +109,23 @@ static void *write_thread(void *argument)
     bool broken = false;
 
     while ((length = take_batch(queue, batch, sizeof(batch))) > 0) {
+        /* After a failed write everything is dropped, so that nobody waits for ever. */
         int error = broken ? 0 : write_batch(queue, batch, length);
         if (error < 0) {
             broken = true;
-            queue->config.failed(queue->config.owner, error);
+            if (!is_finishing(queue)) /* else nobody is there any more to be told */
+                queue->config.failed(queue->config.owner, error);
         }
         drop_batch(queue, length);
     }
     (void)pthread_mutex_lock(&queue->lock);
     queue->finished = true;
     (void)pthread_cond_broadcast(&queue->drained);
+    bool abandoned = queue->abandoned;
     (void)pthread_mutex_unlock(&queue->lock);
+    if (abandoned)
+        release(queue);
     return NULL;
-}
-
-static void release(struct output_queue *queue)
-{
-    (void)pthread_cond_destroy(&queue->filled);
-    (void)pthread_cond_destroy(&queue->drained);
-    (void)pthread_mutex_destroy(&queue->lock);
-    free(queue);
 }
 
 int output_queue_create(const struct output_queue_config *config, struct output_queue **ret)
@@ -191,6 +211,8 @@ static void wait_finished(struct output_queue *queue, uint64_t limit_ns)
 
 bool output_queue_finish(struct output_queue *queue, uint64_t limit_ns)
 {
+    const pthread_t thread = queue->thread;
+
     (void)pthread_mutex_lock(&queue->lock);
     queue->finishing = true;
     queue->no_wait = true;
@@ -198,13 +220,14 @@ bool output_queue_finish(struct output_queue *queue, uint64_t limit_ns)
     (void)pthread_cond_broadcast(&queue->drained);
     wait_finished(queue, limit_ns);
     bool finished = queue->finished;
+    queue->abandoned = !finished;
     (void)pthread_mutex_unlock(&queue->lock);
 
     if (!finished) {
-        (void)pthread_detach(queue->thread);
+        (void)pthread_detach(thread);
         return false;
     }
-    (void)pthread_join(queue->thread, NULL);
+    (void)pthread_join(thread, NULL);
     release(queue);
     return true;
 }

@@ -1,0 +1,118 @@
+#include "worker/images.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/partita-images-XXXXXX";
+static char path[128];
+
+static const char *file(const char *name, const char *text)
+{
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *to = fopen(path, "w");
+    assert_non_null(to);
+    (void)fputs(text, to);
+    (void)fclose(to);
+    return path;
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) == NULL;
+}
+
+static int remove_folder(void **state)
+{
+    static const char *const names[] = {"kernel", "module", "empty", "fifo"};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        (void)snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+        (void)unlink(path);
+    }
+    return rmdir(folder);
+}
+
+static void copy_outlives_the_file(void **state)
+{
+    struct boot_file image = {0};
+    struct reason reason;
+    (void)state;
+
+    assert_int_equal(image_read(file("kernel", "some bytes"), &image, &reason), 0);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(image.length, 10);
+    assert_memory_equal(image.bytes, "some bytes", 10);
+    image_release(&image);
+    image_release(&image);
+}
+
+static void refuse(const char *what, int error, const char *part)
+{
+    struct boot_file image = {0};
+    struct reason reason = {0};
+
+    assert_int_equal(image_read(what, &image, &reason), error);
+    assert_non_null(strstr(reason.text, what));
+    assert_non_null(strstr(reason.text, part));
+    assert_null(image.bytes);
+}
+
+static void odd_files_are_refused_by_name(void **state)
+{
+    char fifo[128];
+    (void)state;
+
+    refuse("/nonexistent/kernel", -ENOENT, "No such file");
+    refuse(folder, -EISDIR, "directory");
+    refuse(file("empty", ""), -ENOEXEC, "empty");
+    refuse("/dev/zero", -EINVAL, "regular");
+    (void)snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    refuse(fifo, -EINVAL, "regular");
+}
+
+static void modules_are_named_by_their_path_or_their_words(void **state)
+{
+    char module[128];
+    struct worker_config config = {.module_count = 2};
+    struct images images = {0};
+    struct reason reason;
+    (void)state;
+
+    (void)snprintf(module, sizeof(module), "%s", file("module", "NR_CPUS=2\n"));
+    config.kernel_path = file("kernel", "k");
+    config.modules[0] = (struct worker_module){.path = module};
+    config.modules[1] = (struct worker_module){.path = module, .command_line = "a b"};
+    assert_int_equal(images_read(&config, &images, &reason), 0);
+    assert_int_equal(images.boot.module_count, 2);
+    assert_string_equal(images.modules[0].command_line, module);
+    assert_string_equal(images.modules[1].command_line, "a b");
+    assert_null(images.boot.initrd.bytes);
+    images_release(&images);
+
+    config.initrd_path = "/nonexistent/initrd";
+    assert_int_equal(images_read(&config, &images, &reason), -ENOENT);
+    images_release(&images);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copy_outlives_the_file),
+        cmocka_unit_test(odd_files_are_refused_by_name),
+        cmocka_unit_test(modules_are_named_by_their_path_or_their_words),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
