@@ -27,6 +27,9 @@ _Static_assert(CHIPSET_PM1_CONTROL_PORT == CHIPSET_PM1_EVENT_PORT + 4, "one rang
 /* The carry is told when the highest bit changes, ACPI 6.3 § 4.8.2.1. */
 #define CARRY_TICKS (UINT64_C(1) << 31)
 
+/* A century: what a timer of a running partition cannot have counted, only a damaged state. */
+#define LONGEST_RUN_NS (UINT64_C(100) * 366 * 86400 * NS_PER_SECOND)
+
 struct pm {
     const struct chipset_host *host;
     struct line sci;
@@ -178,6 +181,8 @@ int pm_visit_state(struct pm *pm, struct state_visitor *v)
     state_u16(v, "enable", &loaded.enable);
     state_u16(v, "control", &loaded.control);
     state_moment(v, "timer", host_now(pm->host), &loaded.base_ns);
+    if (host_now(pm->host) - loaded.base_ns > LONGEST_RUN_NS)
+        state_fail(v, -EINVAL);
     if ((loaded.status & ~STATUS_WRITABLE) != 0 || (loaded.enable & ~ENABLE_WRITABLE) != 0 ||
         (loaded.control & ~CONTROL_WRITABLE) != CONTROL_SCI_ENABLE)
         state_fail(v, -EINVAL);
