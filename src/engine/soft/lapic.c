@@ -8,6 +8,7 @@
 
 #include "engine/soft/lapic_registers.h"
 #include "engine/soft/partition.h"
+#include "engine/soft/tlb.h"
 
 enum { MSR_APIC_BASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800, MSR_X2APIC_END = 0x840 };
 /* Version 0x14, seven LVT entries. */
@@ -482,6 +483,7 @@ static bool write_base(struct cpu *cpu, uint64_t value)
     atomic_store(&cpu->lapic.base, value);
     if ((old & APIC_BASE_EN) != 0 && (value & APIC_BASE_EN) == 0)
         reset_registers(cpu);
+    tlb_flush_all(cpu); /* RAM may lie where the page was, or is now */
     return true;
 }
 

@@ -62,6 +62,7 @@ void lapic_timer_reset(struct cpu *cpu)
 void lapic_timer_write_lvt(struct cpu *cpu, uint32_t value)
 {
     struct lapic *lapic = &cpu->lapic;
+    lapic_timer_poll(cpu); /* what came due before is the old entry's: lost, if that was masked */
     bool was_deadline = timer_mode(lapic) == LVT_TSC_DEADLINE;
     lapic->lvt[LVT_TIMER] = value;
     if (was_deadline != (timer_mode(lapic) == LVT_TSC_DEADLINE)) {
@@ -124,7 +125,7 @@ static uint64_t deadline_from_tsc(const struct cpu *cpu)
         return now;
     uint64_t ticks = cpu->lapic.tsc_deadline - tsc;
     if (ticks / hz >= MAX_AHEAD_SECONDS)
-        return now + UINT64_C(1) * MAX_AHEAD_SECONDS * NS_PER_SECOND;
+        return now + (uint64_t)MAX_AHEAD_SECONDS * NS_PER_SECOND;
     /* Rounded up: a timer that comes too early would have to be armed again. */
     return now + ticks / hz * NS_PER_SECOND + (ticks % hz * NS_PER_SECOND + hz - 1) / hz;
 }
