@@ -10,9 +10,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "base/bytes.h"
 #include "chipset/fake_host.h"
-#include "state/crc32c.h"
+#include "state/sample.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
@@ -136,21 +135,6 @@ static void check_round_trip(struct guest *g, struct mem *mem)
     state_destroy(again);
     state_destroy(saved);
     destroy(other);
-}
-
-/* Make the checksums of damaged sections right again, so that the damage reaches the devices. */
-static void mend_checksums(uint8_t *bytes, size_t length)
-{
-    size_t at = 8;
-    while (at < length && bytes[at] + at + 13 <= length) {
-        size_t head = (size_t)1 + bytes[at] + 8;
-        size_t body = get_le32(bytes + at + head - 4);
-        if (body > length - at - head - 4)
-            return;
-        uint32_t crc = crc32c(0, bytes + at, head);
-        put_le32(bytes + at + head, crc32c(crc, bytes + at + head + 4, body));
-        at += head + 4 + body;
-    }
 }
 
 static void load_damaged(struct guest *g, struct input *in)

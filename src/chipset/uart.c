@@ -120,7 +120,7 @@ static void update_line(const struct uart *uart)
 /* Four times a character at the programmed speed, § 8.7 FIFO interrupt mode. */
 static uint64_t timeout_ns(const struct uart_state *s)
 {
-    unsigned bits = 1 + 5 + (s->lcr & LCR_WORD_LENGTH) + 1;
+    uint64_t bits = 1 + 5 + (s->lcr & LCR_WORD_LENGTH) + 1;
     bits += (s->lcr & LCR_TWO_STOPS) != 0 ? 1 : 0;
     bits += (s->lcr & LCR_PARITY) != 0 ? 1 : 0;
     uint64_t divisor = s->divisor != 0 ? s->divisor : 0x10000;

@@ -85,7 +85,7 @@ static struct input sections_of(const struct state_visitor *v)
 
 static bool same_name(const uint8_t *name, size_t length, const char *wanted, size_t wanted_length)
 {
-    return length == wanted_length && memcmp(name, wanted, length) == 0;
+    return name != NULL && length == wanted_length && memcmp(name, wanted, length) == 0;
 }
 
 /* Framing was checked: finds the first section of that name. */
@@ -165,7 +165,7 @@ void load_field(struct state_visitor *v, const char *field, void *value, size_t 
         struct field f = take_field(&in);
         if (!same_name(f.name, f.name_length, field, name_length))
             continue;
-        if (f.length != length) {
+        if (f.value == NULL || f.length != length) {
             v->error = -EINVAL;
             return;
         }
