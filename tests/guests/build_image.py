@@ -17,7 +17,7 @@ FLAGS = ("-std=gnu17 -O2 -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing
 # Position-independent code finds its data in the alias of ring 3 too (lib/area.h).
 BY_BITS = {64: "-m64 -mno-red-zone -fpie -no-pie -mcmodel=small".split(),
            32: "-m32 -fno-pic -no-pie -march=i686".split()}
-ONLY_64 = {"smp.c", "pages.c"}
+ONLY_64 = {"apic.c", "pages.c", "smp.c", "timing.c"}
 
 
 def sources(bits):

@@ -42,12 +42,19 @@ DEVIATIONS = {
         (r"^lldt in ring 0: #GP\(50\)", "the base is not checked"),
         (r"^call_far in ring 3: #GP\(0\)", "a gate's offset is not checked"),
     ],
+    "apic": [
+        (r"^software disable masks|^and keeps it masked", "software disable does not mask"),
+    ],
 }
 
 LEFT_OUT = {
     "exceptions": {
         "table-registers": "lidt and lgdt take a base that is not canonical",
         "control-registers": "reserved bits of control registers are taken or ignored",
+    },
+    "apic": {
+        "errors": "illegal vectors are delivered",
+        "x2apic": "no x2APIC",
     },
     "segments": {
         "far-jumps": "a jump to code with both L and D, or behind its limit, is done",

@@ -86,11 +86,12 @@ enter_long:
 
     .data
     .balign 8
+    .globl boot_gdt
 boot_gdt:
-    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
+    .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff
     .globl boot_gdt_pointer
 boot_gdt_pointer:
-    .word 23
+    .word 31
     .quad boot_gdt
     .balign 4
 directory_flags: /* present, writable, 2 MiB; the second is the alias for ring 3; no cache above */
