@@ -484,6 +484,10 @@ static void prepare_counts(struct preparing *p)
             set_gpr(p, 1, rng_below(p->rng, 3));
         break;
     default:
+        /* Whether a repeated OUTS with count 0 may be refused is open; others may have any count.
+         */
+        if (p->build->instruction.meta.category == ZYDIS_CATEGORY_IOSTRINGOP)
+            set_gpr(p, 1, p->build->c.in.gpr[1] | 1);
         if (p->build->instruction.meta.category == ZYDIS_CATEGORY_STRINGOP &&
             rng_percent(p->rng, 97))
             set_gpr(p, 1, rng_below(p->rng, 40));
