@@ -254,7 +254,7 @@ static bool may_be_within(const struct build *build, bool last)
         break;
     }
     if (build_pushes_segment(build) ||
-        build->instruction.meta.category == ZYDIS_CATEGORY_IOSTRINGOP)
+        open_within_sequence(build->mnemonic, build->instruction.meta.category))
         return false;
     switch (build->group) {
     case GROUP_XSAVE:
