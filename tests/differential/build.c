@@ -175,6 +175,24 @@ static void cut_at_page(struct build *build)
 }
 
 /*
+ * SHA instructions check the alignment of memory on Intel only, as found on Zen 4; LOCK before MOV
+ * to or from CR0 is CR8 on AMD (AMD64 APM vol. 3, MOV CRn).
+ */
+static bool vendors_differ(const struct build *build)
+{
+    if (!build->decoded)
+        return memchr(build->c.code, 0xf0, 4) != NULL &&
+               (memmem(build->c.code, 8, "\x0f\x20", 2) != NULL ||
+                memmem(build->c.code, 8, "\x0f\x22", 2) != NULL);
+    if (build->instruction.meta.isa_set != ZYDIS_ISA_SET_SHA ||
+        build->operands[1].type != ZYDIS_OPERAND_TYPE_MEMORY)
+        return false;
+    struct build second = *build;
+    second.operands[0] = build->operands[1];
+    return build_operand_address(&second) % 16 != 0;
+}
+
+/*
  * int3 after the instruction comes from the page's own filling. Bytes that are no instruction are
  * all kept.
  */
@@ -185,7 +203,7 @@ static bool finish(const struct build_context *context, struct rng *rng, struct 
     if (!build->decoded) {
         build->kind = BUILD_ILLEGAL;
         place(rng, build);
-        return true;
+        return !vendors_differ(build);
     }
     build->c.code_length = build->instruction.length;
     switch (policy_judge(context->policy, build->mode, &build->instruction, build->operands)) {
@@ -202,8 +220,9 @@ static bool finish(const struct build_context *context, struct rng *rng, struct 
         build->kind = BUILD_EDGE;
     place(rng, build);
     prepare_operands(rng, build);
+    (void)decode(context, build); /* again, for what was patched into the bytes */
     cut_at_page(build);
-    return true;
+    return !vendors_differ(build);
 }
 
 static void put_instruction(struct rng *rng, const struct form *form, bool absolute,
@@ -234,6 +253,9 @@ static bool may_be_within(const struct build *build, bool last)
     default:
         break;
     }
+    if (build_pushes_segment(build) ||
+        open_within_sequence(build->mnemonic, build->instruction.meta.category))
+        return false;
     switch (build->group) {
     case GROUP_XSAVE:
         return false;
@@ -255,8 +277,9 @@ static bool append(const struct build_context *context, struct rng *rng, const s
             POLICY_COMPARE)
         return false;
     prepare_operands(rng, build);
+    (void)decode(context, build);
     build->undefined |= flags_ever_undefined(build->mnemonic);
-    return true;
+    return !vendors_differ(build);
 }
 
 bool build_sequence(const struct build_context *context, struct rng *rng,
@@ -346,4 +369,27 @@ uint64_t build_stack_address(const struct build *build)
     if (build->c.in.segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
         mask = 0xffff;
     return (build->c.in.gpr[4] & mask) + build_segment_base(build, ZYDIS_REGISTER_SS);
+}
+
+uint64_t build_operand_address(const struct build *build)
+{
+    const ZydisDecodedOperand *operand = &build->operands[0];
+    ZyanU64 address = 0;
+    ZydisRegisterContext registers = {0};
+    for (unsigned i = 0; i < 16; i++) {
+        registers.values[ZYDIS_REGISTER_RAX + i] = build->c.in.gpr[i];
+        registers.values[ZYDIS_REGISTER_EAX + i] = build->c.in.gpr[i] & 0xffffffff;
+        registers.values[ZYDIS_REGISTER_AX + i] = build->c.in.gpr[i] & 0xffff;
+    }
+    if (!ZYAN_SUCCESS(ZydisCalcAbsoluteAddressEx(&build->instruction, operand, build->c.in.rip,
+                                                 &registers, &address)))
+        return 0;
+    return address + build_segment_base(build, operand->mem.segment);
+}
+
+bool build_pushes_segment(const struct build *build)
+{
+    return build->mnemonic == ZYDIS_MNEMONIC_PUSH &&
+           build->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+           ZydisRegisterGetClass(build->operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
 }

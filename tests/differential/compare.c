@@ -6,7 +6,14 @@
  * 2. Upper halves of registers in 32-bit mode: undefined, Intel SDM vol. 1 § 3.4.1.1.
  * 3. The P bit of a page fault in the kernel's half: Linux sets it always, so as not to tell user
  *    mode what is mapped there (arch/x86/mm/fault.c).
- * 4. FS and GS bases after a null selector was loaded: Intel clears them, AMD keeps them.
+ * 4. The RPL of null selectors: the kernel's IRET to the signal handler clears it, SDM vol. 2A.
+ * 5. FS and GS bases after a null selector was loaded: Intel clears them, AMD keeps them.
+ * 6. MXCSR_MASK in memory: AMD has a bit 17 that no guest is shown.
+ * 7. What PUSH of a segment register leaves in the upper part of its slot: either a zero-extended
+ *    value is pushed or only 16 bits are written (Intel SDM vol. 2B, PUSH).
+ * 8. Bytes 16-63 of the header that XSAVEC writes: AMD clears them, Intel leaves them.
+ *
+ * Faults that processors may raise differently are in open.c.
  */
 #include "compare.h"
 
@@ -21,6 +28,7 @@ enum {
     FLAG_ARITHMETIC = 0x8d5,
     FLAG_RF = 1 << 16,
     ERROR_PRESENT = 1,
+    ERROR_WRITE = 2,
 };
 
 static const char *const gpr_name[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
@@ -89,8 +97,11 @@ static void compare_segments(const struct diff_state *native, const struct diff_
                              struct difference *ret)
 {
     static const char *const name[DIFF_SEGMENTS] = {"es", "cs", "ss", "ds", "fs", "gs"};
-    for (unsigned i = 0; i < DIFF_SEGMENTS; i++)
-        compare_word(ret, name[i], native->segment[i], guest->segment[i]);
+    for (unsigned i = 0; i < DIFF_SEGMENTS; i++) {
+        bool null = (native->segment[i] & ~3) == 0 && (guest->segment[i] & ~3) == 0;
+        if (!null)
+            compare_word(ret, name[i], native->segment[i], guest->segment[i]);
+    }
 }
 
 static bool loads_segment(const struct build *build, ZydisRegister segment)
@@ -162,18 +173,24 @@ static void compare_vectors(const struct diff_state *native, const struct diff_s
 
 /* ---- memory ---- */
 
+/* Bytes from `base` that items 1, 6 and 7 of the head leave out. */
 struct span {
+    uint64_t base;
     size_t offset, length;
 };
 
-/* Fields of an x87 environment or save area that item 1 of the head leaves out. */
-static unsigned pointer_fields(const struct build *build, struct span *ret)
+static unsigned ignored_spans(const struct build *build, struct span ret[3])
 {
+    size_t size = build->instruction.operand_width / 8U;
+    if (build_pushes_segment(build)) {
+        ret[0] = (struct span){build_stack_address(build) - size, 2, size - 2};
+        return 1;
+    }
+    uint64_t base = build_operand_address(build);
     switch (build->mnemonic) {
     case ZYDIS_MNEMONIC_FNSTENV:
     case ZYDIS_MNEMONIC_FNSAVE:
-        ret[0] =
-            build->instruction.operand_width == 16 ? (struct span){6, 8} : (struct span){12, 16};
+        ret[0] = size == 2 ? (struct span){base, 6, 8} : (struct span){base, 12, 16};
         return 1;
     case ZYDIS_MNEMONIC_FXSAVE:
     case ZYDIS_MNEMONIC_FXSAVE64:
@@ -183,39 +200,28 @@ static unsigned pointer_fields(const struct build *build, struct span *ret)
     case ZYDIS_MNEMONIC_XSAVEC64:
     case ZYDIS_MNEMONIC_XSAVEOPT:
     case ZYDIS_MNEMONIC_XSAVEOPT64:
-        ret[0] = (struct span){6, 18};
-        return 1;
+        ret[0] = (struct span){base, 6, 18};
+        ret[1] = (struct span){base, 28, 4};
+        ret[2] = (struct span){base, DIFF_XSAVE_HEADER + 16, 48};
+        return build->mnemonic == ZYDIS_MNEMONIC_XSAVEC ||
+                       build->mnemonic == ZYDIS_MNEMONIC_XSAVEC64
+                   ? 3
+                   : 2;
     default:
         return 0;
     }
 }
 
-static uint64_t operand_address(const struct build *build)
-{
-    const ZydisDecodedOperand *operand = &build->operands[0];
-    ZyanU64 address = 0;
-    ZydisRegisterContext registers = {0};
-    for (unsigned i = 0; i < 16; i++) {
-        registers.values[ZYDIS_REGISTER_RAX + i] = build->c.in.gpr[i];
-        registers.values[ZYDIS_REGISTER_EAX + i] = build->c.in.gpr[i] & 0xffffffff;
-        registers.values[ZYDIS_REGISTER_AX + i] = build->c.in.gpr[i] & 0xffff;
-    }
-    if (!ZYAN_SUCCESS(ZydisCalcAbsoluteAddressEx(&build->instruction, operand, build->c.in.rip,
-                                                 &registers, &address)))
-        return 0;
-    return address + build_segment_base(build, operand->mem.segment);
-}
-
 static void compare_memory(const struct build *build, const struct diff_result *native,
                            const struct diff_result *guest, struct difference *ret)
 {
-    struct span span[2];
+    struct span span[3];
     if (memcmp(native->data, guest->data, DIFF_DATA_SIZE) == 0)
         return;
     static _Thread_local uint8_t copy[DIFF_DATA_SIZE];
     memcpy(copy, guest->data, DIFF_DATA_SIZE);
-    for (unsigned i = build->decoded ? pointer_fields(build, span) : 0; i-- > 0;) {
-        uint64_t from = operand_address(build) + span[i].offset - DIFF_RW0;
+    for (unsigned i = build->decoded ? ignored_spans(build, span) : 0; i-- > 0;) {
+        uint64_t from = span[i].base + span[i].offset - DIFF_RW0;
         for (size_t b = 0; b < span[i].length; b++)
             if (from + b < DIFF_DATA_SIZE)
                 copy[from + b] = native->data[from + b];
@@ -225,19 +231,29 @@ static void compare_memory(const struct build *build, const struct diff_result *
 
 /* ---- faults ---- */
 
-static void compare_fault(const struct diff_result *native, const struct diff_result *guest,
-                          struct difference *ret)
+static void compare_page_fault(const struct build *build, const struct diff_result *native,
+                               const struct diff_result *guest, struct difference *ret)
 {
     uint64_t mask = ~UINT64_C(0);
+    if (native->cr2 >= UINT64_C(0x00007ffffffff000))
+        mask &= ~(uint64_t)ERROR_PRESENT;
+    if (build->decoded && build->mnemonic == ZYDIS_MNEMONIC_ARPL)
+        mask &= ~(uint64_t)ERROR_WRITE; /* it reads first and need not write */
+    compare_word(ret, "error code", native->error & mask, guest->error & mask);
+    if (!open_address(build, native, guest))
+        compare_word(ret, "cr2", native->cr2, guest->cr2);
+}
+
+static void compare_fault(const struct build *build, const struct diff_result *native,
+                          const struct diff_result *guest, struct difference *ret)
+{
     compare_word(ret, "vector", native->vector, guest->vector);
     if (native->vector != guest->vector)
         return;
-    if (native->vector == VECTOR_PF) {
-        if (native->cr2 >= UINT64_C(0x00007ffffffff000))
-            mask = ~(uint64_t)ERROR_PRESENT;
-        compare_word(ret, "cr2", native->cr2, guest->cr2);
-    }
-    compare_word(ret, "error code", native->error & mask, guest->error & mask);
+    if (native->vector == VECTOR_PF)
+        compare_page_fault(build, native, guest, ret);
+    else
+        compare_word(ret, "error code", native->error, guest->error);
 }
 
 void compare_results(const struct build *build, const struct diff_result *native,
@@ -250,7 +266,9 @@ void compare_results(const struct build *build, const struct diff_result *native
                    (int)native->outcome, (int)guest->outcome);
         return;
     }
-    compare_fault(native, guest, ret);
+    if (open_to_processors(build, native, guest))
+        return;
+    compare_fault(build, native, guest, ret);
     compare_gprs(build, &native->out, &guest->out, ret);
     compare_flags(build, &native->out, &guest->out, ret);
     compare_segments(&native->out, &guest->out, ret);

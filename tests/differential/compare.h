@@ -21,6 +21,18 @@ void compare_expect_undefined_opcode(const struct build *build, const uint8_t *d
 void compare_results(const struct build *build, const struct diff_result *native,
                      const struct diff_result *guest, struct difference *ret);
 
+/*
+ * open.c: whether the results may differ as a whole because the manual lets processors raise either
+ * of two faults here; and whether the address of a page fault may.
+ */
+bool open_to_processors(const struct build *build, const struct diff_result *native,
+                        const struct diff_result *guest);
+bool open_address(const struct build *build, const struct diff_result *native,
+                  const struct diff_result *guest);
+
+/* Instructions for which one of these may be true: not to be made part of a sequence. */
+bool open_within_sequence(ZydisMnemonic mnemonic, ZydisInstructionCategory category);
+
 /* flags.c: flags of RFLAGS that the manual leaves undefined after this case. */
 uint64_t flags_undefined(const struct build *build);
 /* The same after some case of the mnemonic. */

@@ -447,9 +447,13 @@ static void prepare_far_load(struct preparing *p)
     build_patch(p->build, p->target[0], bytes, (size_t)size + 2);
 }
 
-/* XCR0 of guest and host agree on these three components only. */
+/*
+ * XCR0 of guest and host agree on these three components only. All are in use: whether a component
+ * with initial values counts as that is the processor's choice (Intel SDM vol. 1 § 13.6).
+ */
 static void prepare_components(struct preparing *p)
 {
+    put_le64(p->build->c.in.xsave + DIFF_XSAVE_HEADER, 7);
     set_gpr(p, 0, (p->build->c.in.gpr[0] & ~UINT64_C(0xffffffff)) | rng_below(p->rng, 8));
     set_gpr(p, 2, p->build->c.in.gpr[2] & ~UINT64_C(0xffffffff));
 }
@@ -484,6 +488,10 @@ static void prepare_counts(struct preparing *p)
             set_gpr(p, 1, rng_below(p->rng, 3));
         break;
     default:
+        /* Whether a repeated OUTS with count 0 may be refused is open; others may have any count.
+         */
+        if (p->build->instruction.meta.category == ZYDIS_CATEGORY_IOSTRINGOP)
+            set_gpr(p, 1, p->build->c.in.gpr[1] | 1);
         if (p->build->instruction.meta.category == ZYDIS_CATEGORY_STRINGOP &&
             rng_percent(p->rng, 97))
             set_gpr(p, 1, rng_below(p->rng, 40));

@@ -242,7 +242,8 @@ static void count_case(struct session *session, const struct build *build,
 static void judge_batch(struct session *session, uint64_t first, bool show)
 {
     struct diff_ring *ring = session->native.ring;
-    for (uint32_t i = 0; i < ring->count && session->failed_forms < SESSION_MAX_FAILURES; i++) {
+    for (uint32_t i = 0; i < ring->count && session->failed_forms < session->options->failures;
+         i++) {
         struct difference difference;
         const struct build *build = &session->build[i];
         uint64_t number = first + i;
@@ -280,7 +281,7 @@ int session_run(struct session *session, struct reason *reason)
         int e = run_batch(session, first, false, reason);
         if (e != 0)
             return e;
-        if (session->failed_forms >= SESSION_MAX_FAILURES)
+        if (session->failed_forms >= session->options->failures)
             return 0;
     }
     return 0;

@@ -12,7 +12,7 @@
 #include "guest.h"
 #include "native.h"
 
-enum { SESSION_MAX_FAILURES = 20, SESSION_VECTORS = 32 };
+enum { SESSION_MAX_FAILURES = 1000, SESSION_VECTORS = 32 };
 
 struct session_options {
     uint64_t seed;
@@ -20,6 +20,7 @@ struct session_options {
     const char *forms; /* regular expression on form names, or NULL */
     bool self_check;   /* native against native: shows that cases are deterministic */
     bool verbose;
+    uint64_t failures; /* stop after that many forms have failed, SESSION_MAX_FAILURES at most */
     enum engine_cpu_level level;
 };
 
@@ -54,7 +55,7 @@ struct session {
 int session_open(const struct session_options *options, struct session *ret, struct reason *reason);
 void session_close(struct session *session);
 
-/* Run options->cases cases, or until SESSION_MAX_FAILURES forms have failed. */
+/* Run options->cases cases, or until options->failures forms have failed. */
 int session_run(struct session *session, struct reason *reason);
 
 /* Run `count` cases of the given bytes. */

@@ -314,6 +314,8 @@ void values_state(struct rng *rng, enum diff_mode mode, bool has_ldt, struct dif
             ret->gpr[i] = i < 8 ? ret->gpr[i] & 0xffffffff : 0;
         if (has_ldt)
             narrow_segments(rng, mode, ret);
+        if (ret->segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
+            ret->gpr[4] = (ret->gpr[4] & 0xffff) | DIFF_ENTRY;
     }
     values_xsave(rng, ret->xsave);
 }

@@ -1,0 +1,116 @@
+/*
+ * Faults in which processors differ and the manual allows it. The host may be of either vendor.
+ */
+#include "compare.h"
+
+enum {
+    VECTOR_DB = 1,
+    VECTOR_BP = 3,
+    VECTOR_SS = 12,
+    VECTOR_GP = 13,
+    VECTOR_PF = 14,
+    VECTOR_AC = 17,
+};
+
+static bool is_fault(const struct diff_result *result)
+{
+    return result->vector != VECTOR_BP && result->vector != VECTOR_DB;
+}
+
+static bool is_address_fault(const struct diff_result *result)
+{
+    return result->vector >= VECTOR_SS && result->vector <= VECTOR_PF;
+}
+
+static bool is_any(uint32_t mnemonic, const uint16_t *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i] == mnemonic)
+            return true;
+    return false;
+}
+
+#define IS_ANY(mnemonic, list) is_any((mnemonic), (list), sizeof(list) / sizeof((list)[0]))
+
+/* A mask may or may not keep the bytes that it leaves out from faulting: SDM vol. 2B, MASKMOVQ. */
+static const uint16_t byte_masked[] = {ZYDIS_MNEMONIC_MASKMOVQ, ZYDIS_MNEMONIC_MASKMOVDQU,
+                                       ZYDIS_MNEMONIC_VMASKMOVDQU};
+
+/* Whether alignment is checked is left to the processor: SDM vol. 2C, VMASKMOV and VPMASKMOV. */
+static const uint16_t element_masked[] = {ZYDIS_MNEMONIC_VMASKMOVPS, ZYDIS_MNEMONIC_VMASKMOVPD,
+                                          ZYDIS_MNEMONIC_VPMASKMOVD, ZYDIS_MNEMONIC_VPMASKMOVQ};
+
+/* Which of two operands is read first: SDM vol. 2A, CMPS. */
+static const uint16_t two_operands[] = {ZYDIS_MNEMONIC_CMPSB, ZYDIS_MNEMONIC_CMPSW,
+                                        ZYDIS_MNEMONIC_CMPSD, ZYDIS_MNEMONIC_CMPSQ};
+
+/* An operand that is misaligned and lies outside of the stack segment may raise #GP or #SS. */
+static bool is_aligned_operand(const struct build *build)
+{
+    return build->instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+           (build->group == GROUP_SSE || build->group == GROUP_XSAVE ||
+            build->group == GROUP_CRYPTO);
+}
+
+/* #AC or #GP for a misaligned area, where both are due: SDM vol. 2A, FXSAVE. */
+static bool is_area_alignment(const struct build *build, const struct diff_result *native,
+                              const struct diff_result *guest)
+{
+    return build->group == GROUP_XSAVE &&
+           (native->vector == VECTOR_AC || guest->vector == VECTOR_AC) &&
+           (native->vector == VECTOR_GP || guest->vector == VECTOR_GP);
+}
+
+bool open_to_processors(const struct build *build, const struct diff_result *native,
+                        const struct diff_result *guest)
+{
+    if (!build->decoded || build->kind == BUILD_SEQUENCE)
+        return false;
+    bool differ = native->vector != guest->vector;
+    bool addresses = is_address_fault(native) && is_address_fault(guest);
+    if (IS_ANY(build->mnemonic, byte_masked))
+        return is_address_fault(native) != is_address_fault(guest);
+    if (IS_ANY(build->mnemonic, element_masked))
+        return differ && (native->vector == VECTOR_AC || guest->vector == VECTOR_AC);
+    if (IS_ANY(build->mnemonic, two_operands))
+        return addresses;
+    /* Only elements right of the faulting one are sure to be loaded: SDM vol. 2C, VGATHERDPS. */
+    if (build->instruction.meta.category == ZYDIS_CATEGORY_AVX2GATHER)
+        return addresses && !differ;
+    /* Whether the selector is checked or the stack read first. */
+    if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+        return is_fault(native) && is_fault(guest) && differ && addresses;
+    /* Two bytes or the whole slot: SDM vol. 2B, PUSH. */
+    if (build_pushes_segment(build))
+        return differ && (is_address_fault(native) || is_address_fault(guest));
+    if (is_area_alignment(build, native, guest))
+        return true;
+    return is_aligned_operand(build) && native->vector == VECTOR_GP && guest->vector == VECTOR_SS &&
+           native->error == 0;
+}
+
+/* Several stack slots, in any order. */
+static const uint16_t many_slots[] = {
+    ZYDIS_MNEMONIC_PUSHA, ZYDIS_MNEMONIC_PUSHAD, ZYDIS_MNEMONIC_POPA,  ZYDIS_MNEMONIC_POPAD,
+    ZYDIS_MNEMONIC_IRET,  ZYDIS_MNEMONIC_IRETD,  ZYDIS_MNEMONIC_IRETQ,
+};
+
+/* Areas of XSAVE's and FSAVE's kind are gone through in an order that the manual leaves open. */
+bool open_address(const struct build *build, const struct diff_result *native,
+                  const struct diff_result *guest)
+{
+    if (!build->decoded)
+        return false;
+    if (IS_ANY(build->mnemonic, many_slots))
+        return native->cr2 - guest->cr2 + 40 <= 80;
+    return build->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+           (build->group == GROUP_XSAVE || build->group == GROUP_X87) &&
+           build->operands[0].size > 128 && native->cr2 - guest->cr2 + DIFF_PAGE / 2 < DIFF_PAGE;
+}
+
+bool open_within_sequence(ZydisMnemonic mnemonic, ZydisInstructionCategory category)
+{
+    return IS_ANY(mnemonic, byte_masked) || IS_ANY(mnemonic, element_masked) ||
+           IS_ANY(mnemonic, two_operands) || IS_ANY(mnemonic, many_slots) ||
+           category == ZYDIS_CATEGORY_AVX2GATHER || category == ZYDIS_CATEGORY_IOSTRINGOP;
+}
