@@ -95,7 +95,8 @@ static void pcids_keep_translations_apart(void **state)
     assert_int_equal(linear_read(cpu, 0x50000, 4, ACCESS_READ, &value), STEP_NEXT);
     assert_int_equal(control_write_cr3(cpu, AT_PML4 | 5), STEP_NEXT);
     expect_fault(m, linear_read(cpu, 0x50000, 4, ACCESS_READ, &value), VECTOR_PF, 0);
-    use_level(m, KERNEL_CODE64, KERNEL_DATA);
+    put64(m, AT_PD, 0x80 | 7);
+    use_level(m, KERNEL_CODE, KERNEL_DATA);
     expect_fault(m, control_write_cr0(cpu, cpu->cr0 & ~CR0_PG), VECTOR_GP, 0);
 }
 

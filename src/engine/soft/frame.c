@@ -151,5 +151,8 @@ int frame_open_long(struct cpu *cpu, unsigned cpl, unsigned offset, struct frame
     ret->width = 8;
     ret->access = inner ? ACCESS_SYSTEM : 0;
     ret->code = 0;
-    return read_tss(cpu, offset, 8, &ret->sp);
+    int step = read_tss(cpu, offset, 8, &ret->sp);
+    if (step == STEP_NEXT && !is_canonical(ret->sp))
+        step = fault_code(cpu, VECTOR_SS, 0);
+    return step;
 }

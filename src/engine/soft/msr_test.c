@@ -10,7 +10,7 @@
 
 #define NOT_CANONICAL UINT64_C(0x0000800000000000)
 
-static void expect_value(struct machine *m, uint32_t index, uint64_t expected)
+static void expect_reads(struct machine *m, uint32_t index, uint64_t expected)
 {
     uint64_t value = ~expected;
     assert_int_equal(msr_read(m->cpu, index, &value), STEP_NEXT);
@@ -20,7 +20,7 @@ static void expect_value(struct machine *m, uint32_t index, uint64_t expected)
 static void expect_taken(struct machine *m, uint32_t index, uint64_t value)
 {
     assert_int_equal(msr_write(m->cpu, index, value), STEP_NEXT);
-    expect_value(m, index, value);
+    expect_reads(m, index, value);
 }
 
 static void expect_refused(struct machine *m, uint32_t index, uint64_t value)
@@ -35,7 +35,8 @@ static void expect_refused(struct machine *m, uint32_t index, uint64_t value)
 
 static void unknown_registers_fault(void **state)
 {
-    static const uint32_t unknown[] = {0x2, 0x3a, 0x140, 0x345, 0x38f, 0x400, 0x480, 0x8ff,
+    static const uint32_t unknown[] = {0x2,        0x3a,       0x140,      0x345,
+                                       0x38f,      0x400,      0x480,      0x8ff,
                                        0x40000000, 0xc0000104, 0xc0010015, 0xffffffff};
     struct machine *m = *state;
     uint64_t value;
@@ -77,17 +78,17 @@ static void star_takes_anything(void **state)
 static void memory_types_are_checked(void **state)
 {
     struct machine *m = *state;
-    expect_value(m, 0x277, UINT64_C(0x0007040600070406));
+    expect_reads(m, 0x277, UINT64_C(0x0007040600070406));
     expect_taken(m, 0x277, UINT64_C(0x0007010600070106));
     expect_refused(m, 0x277, UINT64_C(0x0207010600070106));
-    expect_value(m, 0xfe, 0x508);
+    expect_reads(m, 0xfe, 0x508);
     expect_refused(m, 0xfe, 0x508);
-    expect_value(m, 0x2ff, 0xc06);
+    expect_reads(m, 0x2ff, 0xc06);
     expect_refused(m, 0x2ff, 0xc07);
     expect_refused(m, 0x2ff, 0x1c06);
     expect_taken(m, 0x2ff, 0xc00);
-    expect_value(m, 0x250, UINT64_C(0x0606060606060606));
-    expect_value(m, 0x259, 0);
+    expect_reads(m, 0x250, UINT64_C(0x0606060606060606));
+    expect_reads(m, 0x259, 0);
     expect_taken(m, 0x26f, UINT64_C(0x0504010006060606));
     expect_refused(m, 0x26f, UINT64_C(0x0704010006060606));
     expect_taken(m, 0x200, 0xc0000000);
@@ -102,7 +103,7 @@ static void time_stamp_counter_moves_with_its_adjustment(void **state)
 {
     struct machine *m = *state;
     uint64_t tsc;
-    expect_value(m, 0x3b, 0);
+    expect_reads(m, 0x3b, 0);
     assert_int_equal(msr_write(m->cpu, 0x10, UINT64_C(1) << 50), STEP_NEXT);
     assert_int_equal(msr_read(m->cpu, 0x10, &tsc), STEP_NEXT);
     assert_in_range(tsc, UINT64_C(1) << 50, (UINT64_C(1) << 50) + (UINT64_C(1) << 40));
@@ -115,10 +116,10 @@ static void time_stamp_counter_moves_with_its_adjustment(void **state)
 static void constants_do_not_change(void **state)
 {
     struct machine *m = *state;
-    expect_value(m, 0x179, 0);
+    expect_reads(m, 0x179, 0);
     expect_refused(m, 0x179, 0);
     assert_int_equal(msr_write(m->cpu, 0x8b, 0), STEP_NEXT);
-    expect_value(m, 0x8b, UINT64_C(0xffffffff) << 32);
+    expect_reads(m, 0x8b, UINT64_C(0xffffffff) << 32);
     expect_refused(m, 0xce, 0);
     expect_refused(m, 0x1d9, 2);
 }
@@ -126,11 +127,11 @@ static void constants_do_not_change(void **state)
 static void misc_enable_has_fast_strings_and_no_limit_on_cpuid(void **state)
 {
     struct machine *m = *state;
-    expect_value(m, 0x1a0, 0x1801);
+    expect_reads(m, 0x1a0, 0x1801);
     expect_refused(m, 0x1a0, 0x1801 | 1 << 22);
     expect_refused(m, 0x1a0, 0x1801 | UINT64_C(1) << 34);
     assert_int_equal(msr_write(m->cpu, 0x1a0, 0), STEP_NEXT);
-    expect_value(m, 0x1a0, 0x1800);
+    expect_reads(m, 0x1a0, 0x1800);
 }
 
 static void speculation_registers_follow_cpuid(void **state)
@@ -174,10 +175,10 @@ static void init_keeps_them(void **state)
     expect_taken(m, 0xc0000082, 0x1234);
     expect_taken(m, 0x277, 0);
     msr_reset(m->cpu, true);
-    expect_value(m, 0xc0000082, 0x1234);
-    expect_value(m, 0x277, 0);
+    expect_reads(m, 0xc0000082, 0x1234);
+    expect_reads(m, 0x277, 0);
     msr_reset(m->cpu, false);
-    expect_value(m, 0xc0000082, 0);
+    expect_reads(m, 0xc0000082, 0);
 }
 
 int main(void)

@@ -134,7 +134,8 @@ static void inner_call_copies_parameters(void **state)
     struct machine *m = *state;
     use_protected(m);
     use_level(m, USER_CODE, USER_DATA);
-    put64(m, AT_GDT + GATE, make_gate(KERNEL_CODE, TARGET, SYSTEM_CALL_GATE, 3) | UINT64_C(2) << 32);
+    put64(m, AT_GDT + GATE,
+          make_gate(KERNEL_CODE, TARGET, SYSTEM_CALL_GATE, 3) | UINT64_C(2) << 32);
     push32(m, 0x2222);
     push32(m, 0x1111);
     uint32_t rsp = (uint32_t)m->cpu->gpr[GPR_RSP];
