@@ -159,6 +159,15 @@ static unsigned register_needs(const ZydisDecodedInstruction *instruction, Zydis
     return 0;
 }
 
+/* CVTTSS2SI and its kin use MXCSR even if they name no vector register. */
+static bool is_sse_conversion(const ZydisDecodedInstruction *instruction)
+{
+    ZydisISASet set = instruction->meta.isa_set;
+    return instruction->meta.category == ZYDIS_CATEGORY_CONVERT &&
+           instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+           (set == ZYDIS_ISA_SET_SSE || set == ZYDIS_ISA_SET_SSE2 || set == ZYDIS_ISA_SET_SSE2MMX);
+}
+
 static unsigned needs(const ZydisDecodedInstruction *instruction,
                       const ZydisDecodedOperand *operands)
 {
@@ -173,6 +182,8 @@ static unsigned needs(const ZydisDecodedInstruction *instruction,
     if (set == ZYDIS_ISA_SET_X87 || set == ZYDIS_ISA_SET_SSE3X87 || set == ZYDIS_ISA_SET_FCMOV ||
         instruction->meta.category == ZYDIS_CATEGORY_X87_ALU)
         need |= NEED_X87;
+    if (is_sse_conversion(instruction))
+        need |= NEED_SSE;
     if (instruction->mnemonic == ZYDIS_MNEMONIC_EMMS)
         need |= NEED_MMX;
     if (instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)

@@ -21,8 +21,8 @@ struct plan {
     bool high_byte;         /* AH, CH, DH or BH: no REX prefix possible */
     unsigned taken;         /* host registers in use */
     unsigned cpu, memory, stack,
-        scratch; /* host registers chosen; stack = stand-in for guest RSP */
-    uint32_t flags_loaded, flags_stored;
+        scratch;                    /* host registers chosen; stack = stand-in for guest RSP */
+    bool loads_flags, stores_flags; /* the arithmetic ones */
 };
 
 enum { CALLEE_SAVED = 1u << GPR_RBX | 1u << GPR_RBP | 0xf000u };
@@ -67,20 +67,18 @@ static void collect_registers(struct plan *plan)
     }
 }
 
+/* All or none: Zydis does not always know that an instruction clears the flags it does not set. */
 static void collect_flags(struct plan *plan, const struct thunk *thunk)
 {
     const ZydisAccessedFlags *flags = plan->instruction->cpu_flags;
     if (flags == NULL)
         return;
     uint32_t changed = flags->modified | flags->set_0 | flags->set_1 | flags->undefined;
-    plan->flags_stored = changed & FLAGS_ARITHMETIC;
+    plan->stores_flags = (changed & FLAGS_ARITHMETIC) != 0;
     /* Loaded even if only written: what stays undefined, or unchanged by a count of 0, is then what
-     * the host itself makes of it. */
-    plan->flags_loaded = (changed | flags->tested) & FLAGS_ARITHMETIC;
-    /* Comparisons of vectors set them all, and POPF is slow. */
+     * the host itself makes of it. Only comparisons of vectors set every flag for certain. */
     bool vector = (thunk->need & (NEED_SSE | NEED_AVX)) != 0;
-    if (vector && flags->tested == 0 && changed == FLAGS_ARITHMETIC)
-        plan->flags_loaded = 0;
+    plan->loads_flags = (flags->tested & FLAGS_ARITHMETIC) != 0 || (plan->stores_flags && !vector);
 }
 
 /* A host register that the instruction does not name. `plain` = one of the first eight. */
@@ -108,8 +106,7 @@ static void choose_registers(struct plan *plan)
     plan->memory = plan->memory_operand != NULL ? pick(plan, plan->high_byte, GPR_COUNT) : 0;
     bool names_rsp = (plan->reads & 1u << GPR_RSP) != 0;
     plan->stack = names_rsp ? pick(plan, plan->high_byte, GPR_COUNT) : 0;
-    plan->scratch =
-        (plan->flags_loaded | plan->flags_stored) != 0 ? pick(plan, false, GPR_COUNT) : 0;
+    plan->scratch = plan->loads_flags || plan->stores_flags ? pick(plan, false, GPR_COUNT) : 0;
 }
 
 /* ---- the instruction ---- */
@@ -252,7 +249,7 @@ static void emit_loads(const struct plan *plan, struct emit *emit, const struct 
     /* The address already has the rest of the bit offset: Intel SDM vol. 2, BT. */
     if (thunk->bit_width != 0)
         emit_and32(emit, host_number(plan, thunk->bit_reg), thunk->bit_width - 1u);
-    if (plan->flags_loaded == 0)
+    if (!plan->loads_flags)
         return;
     emit_load64(emit, plan->scratch, plan->cpu, (int32_t)offsetof(struct cpu, flags));
     emit_and32(emit, plan->scratch, FLAGS_ARITHMETIC);
@@ -267,11 +264,11 @@ static void emit_stores(const struct plan *plan, struct emit *emit)
         if (plan->writes & 1u << i)
             emit_store64(emit, plan->cpu, gpr_offset(i), host_number(plan, i));
     }
-    if (plan->flags_stored == 0)
+    if (!plan->stores_flags)
         return;
     emit_get_flags(emit, plan->scratch);
-    emit_and32(emit, plan->scratch, plan->flags_stored);
-    emit_and32_memory(emit, plan->cpu, flags, ~plan->flags_stored);
+    emit_and32(emit, plan->scratch, FLAGS_ARITHMETIC);
+    emit_and32_memory(emit, plan->cpu, flags, ~(uint32_t)FLAGS_ARITHMETIC);
     emit_or32_memory(emit, plan->cpu, flags, plan->scratch);
 }
 

@@ -194,8 +194,7 @@ static unsigned memory_access(const ZydisDecodedInstruction *instruction,
     return locked ? access | ACCESS_LOCKED : access;
 }
 
-/* Unaligned operands are fine with these, though their class says otherwise (Intel SDM vol. 2A
- * tables 2-19 and 2-21, notes). */
+/* The SSE instructions that take unaligned operands of 16 bytes (Intel SDM vol. 2A § 2.4). */
 static bool is_alignment_free(ZydisMnemonic mnemonic)
 {
     switch (mnemonic) {
@@ -220,16 +219,10 @@ static unsigned memory_alignment(const ZydisDecodedInstruction *instruction, uns
         return 16;
     if (size < 16 || size > 32 || is_alignment_free(instruction->mnemonic))
         return 1;
-    switch (instruction->meta.exception_class) {
-    case ZYDIS_EXCEPTION_CLASS_SSE1:
-    case ZYDIS_EXCEPTION_CLASS_AVX1:
-        return size;
-    case ZYDIS_EXCEPTION_CLASS_SSE2:
-    case ZYDIS_EXCEPTION_CLASS_SSE4:
-        return 16;
-    default:
-        return 1;
-    }
+    bool vex = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    if (vex)
+        return instruction->meta.exception_class == ZYDIS_EXCEPTION_CLASS_AVX1 ? size : 1;
+    return size == 16 ? 16 : 1;
 }
 
 static bool is_bit_test(ZydisMnemonic mnemonic)
