@@ -208,6 +208,9 @@ static bool draft_page(struct code_cache *code, const struct fetch *fetch, struc
 static int draft_crossing(struct cpu *cpu, const struct fetch *fetch, struct draft *draft)
 {
     struct code_cache *code = cpu->partition->code;
+    bool beyond = fetch->rip + fetch->room > cpu->segment[SEGMENT_CS].limit;
+    if ((fetch->mode & MODE_LONG) == 0 && beyond)
+        return fault_code(cpu, VECTOR_GP, 0);
     uint64_t next = code_fetch_linear(cpu, fetch->rip + fetch->room);
     int step = code_fetch_page(cpu, next, &draft->second_gpa);
     if (step != STEP_NEXT)

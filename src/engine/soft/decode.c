@@ -39,6 +39,7 @@ static int set_up_zydis(struct decoder *decoder)
         if (ZYAN_FAILED(ZydisDecoderInit(zydis, modes[i], widths[i])) ||
             ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE)) ||
             ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE)) ||
+            ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE)) ||
             ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_LZCNT, lzcnt)) ||
             ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_TZCNT, tzcnt)))
             return -ENOTSUP;

@@ -132,7 +132,7 @@ static int translate_all(struct cpu *cpu, uint64_t linear, unsigned size, unsign
                          struct piece piece[2])
 {
     bool aligned_only = cpu_checks_alignment(cpu) && (access & (ACCESS_SYSTEM | ACCESS_FETCH)) == 0;
-    if (aligned_only && size <= 16 && (size & (size - 1)) == 0 && (linear & (size - 1)) != 0)
+    if (aligned_only && size <= 32 && (size & (size - 1)) == 0 && (linear & (size - 1)) != 0)
         return fault_code(cpu, VECTOR_AC, 0);
     unsigned room = (unsigned)(MEM_PAGE_SIZE - (linear & ~PAGE_MASK));
     unsigned first = size < room ? size : room;

@@ -163,6 +163,19 @@ static int copy_frame_pointers(struct cpu *cpu, const struct op *op, unsigned le
     return STEP_NEXT;
 }
 
+static int check_writable(struct cpu *cpu, uint64_t rsp, unsigned width)
+{
+    uint64_t linear;
+    void *ignored;
+    int step = segment_linear(cpu, SEGMENT_SS, stack_pointer_add(cpu, rsp, 0), width, ACCESS_WRITE,
+                              &linear);
+    if (step == STEP_NEXT)
+        step = memory_begin(cpu, linear, width, ACCESS_WRITE | ACCESS_STACK, &ignored);
+    if (step == STEP_NEXT)
+        memory_abandon(cpu);
+    return step;
+}
+
 /* Intel SDM vol. 2, ENTER. */
 int op_enter(struct cpu *cpu, const struct op *op)
 {
@@ -180,8 +193,7 @@ int op_enter(struct cpu *cpu, const struct op *op)
         return step;
     rsp = stack_pointer_add(cpu, rsp, -(int64_t)(op->imm & 0xffff));
     /* The new top must be writable, else #SS/#PF belongs to this instruction. */
-    uint64_t ignored;
-    step = stack_read(cpu, rsp, op->width, &ignored);
+    step = check_writable(cpu, rsp, op->width);
     if (step != STEP_NEXT)
         return step;
     gpr_write(cpu, GPR_RBP * 8, op->width, frame);
