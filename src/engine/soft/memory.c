@@ -14,6 +14,11 @@ static void copy_bytes(void *to, const void *from, uint64_t count)
     __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
 }
 
+static void zero_bytes(void *to, uint64_t count)
+{
+    __asm__ volatile("rep stosb" : "+D"(to), "+c"(count) : "a"(0) : "memory");
+}
+
 /* ---- physical addresses ---- */
 
 static const struct soft_mapping *find_mapping(const struct soft_partition *partition, uint64_t gpa)
@@ -204,11 +209,13 @@ static int mmio_write(struct cpu *cpu, const struct piece *piece, const uint8_t 
 
 /* ---- pieces ---- */
 
-static int read_pieces(struct cpu *cpu, const struct piece piece[2], uint8_t *ret)
+static int read_pieces(struct cpu *cpu, const struct piece piece[2], unsigned access, uint8_t *ret)
 {
     for (unsigned i = 0; i < 2 && piece[i].size != 0; i++) {
         if (piece[i].host != NULL) {
             copy_bytes(ret, piece[i].host, piece[i].size);
+        } else if (access & ACCESS_FRESH) {
+            zero_bytes(ret, piece[i].size);
         } else {
             int step = mmio_read(cpu, &piece[i], ret);
             if (step != STEP_NEXT)
@@ -261,7 +268,7 @@ int linear_read_slow(struct cpu *cpu, uint64_t linear, unsigned size, unsigned a
     if (piece[0].host != NULL && piece[1].size == 0)
         value = host_load(piece[0].host, size);
     else
-        step = read_pieces(cpu, piece, (uint8_t *)&value);
+        step = read_pieces(cpu, piece, access, (uint8_t *)&value);
     if (step != STEP_NEXT)
         return step;
     *ret = value;
@@ -314,7 +321,7 @@ static int begin_bounce(struct cpu *cpu, const struct piece piece[2], uint64_t l
         fpu_leave(cpu);
         (void)pthread_mutex_lock(&cpu->partition->split_lock);
     }
-    int step = read_pieces(cpu, piece, bounce);
+    int step = read_pieces(cpu, piece, access, bounce);
     if (step != STEP_NEXT || (access & ACCESS_WRITE) == 0) {
         if (locked)
             (void)pthread_mutex_unlock(&cpu->partition->split_lock);

@@ -20,6 +20,8 @@ enum access {
         4, /* implicit supervisor access: descriptor tables, TSS; CPL and AC do not matter */
     ACCESS_USER = 8, /* as if from CPL 3 */
     ACCESS_LOCKED = 16,
+    ACCESS_FRESH =
+        32, /* a write that does not depend on the old bytes: no device is asked for them */
     ACCESS_STACK = 64, /* through SS: a non-canonical address raises #SS instead of #GP */
 };
 

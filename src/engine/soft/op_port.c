@@ -104,7 +104,7 @@ int op_ins(struct cpu *cpu, const struct op *op)
         step = segment_linear(cpu, SEGMENT_ES, linear, op->width, ACCESS_WRITE, &linear);
     /* The destination must be writable before the device is read. */
     if (step == STEP_NEXT)
-        step = memory_begin(cpu, linear, op->width, ACCESS_WRITE, &target);
+        step = memory_begin(cpu, linear, op->width, ACCESS_WRITE | ACCESS_FRESH, &target);
     if (step != STEP_NEXT)
         return step;
     memory_abandon(cpu);

@@ -99,7 +99,10 @@ static int deliver_maskable(struct cpu *cpu)
     return deliver(cpu, (uint8_t)vector);
 }
 
-/* INIT and SIPI go first; NMI before maskable interrupts (Intel SDM vol. 3A table 6-2). */
+/*
+ * INIT and SIPI go first; NMI before maskable interrupts (Intel SDM vol. 3A table 6-2). An
+ * instruction whose question was answered must complete first, else it would ask again.
+ */
 static int deliver_events(struct cpu *cpu)
 {
     if (take(cpu, PENDING_INIT)) {
@@ -108,7 +111,7 @@ static int deliver_events(struct cpu *cpu)
     }
     if (take(cpu, PENDING_SIPI))
         start_at_sipi(cpu);
-    if (!is_running_or_halted(cpu) || cpu->shadow)
+    if (!is_running_or_halted(cpu) || cpu->shadow || cpu->reply_count != 0)
         return STEP_NEXT;
     uint32_t pending = atomic_load(&cpu->pending);
     if ((pending & PENDING_NMI) != 0 && !cpu->nmi_blocked)

@@ -189,6 +189,8 @@ static unsigned memory_access(const ZydisDecodedInstruction *instruction,
 {
     unsigned access =
         (memory->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) ? ACCESS_WRITE : ACCESS_READ;
+    if (memory->actions == ZYDIS_OPERAND_ACTION_WRITE)
+        access |= ACCESS_FRESH;
     bool locked = (instruction->attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0 ||
                   instruction->mnemonic == ZYDIS_MNEMONIC_XCHG;
     return locked ? access | ACCESS_LOCKED : access;
