@@ -106,6 +106,7 @@ static void access_over_the_top_does_not_wrap(void **state)
     assert_int_equal(bus_attach_ports(bus, 0, 4, &probe_ops, &bottom), 0);
     assert_int_equal(bus_attach_ports(bus, 0xfffe, 2, &probe_ops, &top), 0);
     assert_int_equal(bus_attach_mmio(bus, UINT64_MAX - 1, 2, &probe_ops, &top), 0);
+    assert_int_equal(bus_attach_mmio(bus, 0, 16, &probe_ops, &bottom), 0);
     assert_int_equal(bus_port_read(bus, 0xffff, 4), 0xffffffa1);
     assert_true(bus_mmio_read(bus, UINT64_MAX - 1, 4) == 0xffffa1a0);
     bus_port_write(bus, 0xffff, 4, 0);

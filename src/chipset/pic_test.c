@@ -286,6 +286,21 @@ static void set_priority_names_the_lowest(void **state)
     assert_int_equal(pic_acknowledge(f->pic), 0x35);
 }
 
+static void rotated_priorities_nest_too(void **state)
+{
+    struct fixture *f = *state;
+    out(f, MASTER, 0xc5); /* 6, 7, 0, 1, … 5 */
+    raise_irq(f, 0);
+    assert_int_equal(pic_acknowledge(f->pic), 0x30);
+    raise_irq(f, 1);
+    assert_false(f->fake.extint);
+    raise_irq(f, 7);
+    assert_true(f->fake.extint);
+    assert_int_equal(pic_acknowledge(f->pic), 0x37);
+    out(f, MASTER, EOI); /* non-specific: 7 ranks before 0 */
+    assert_int_equal(in_service(f, MASTER), 0x01);
+}
+
 static void special_mask_lets_lower_ones_in(void **state)
 {
     struct fixture *f = *state;
@@ -394,6 +409,7 @@ int main(void)
         TEST(auto_eoi_rotates_when_told),
         TEST(rotation_on_eoi_makes_the_served_one_lowest),
         TEST(set_priority_names_the_lowest),
+        TEST(rotated_priorities_nest_too),
         TEST(special_mask_lets_lower_ones_in),
         TEST(poll_acknowledges_without_a_vector),
         TEST(initialization_forgets_edges_and_masks),

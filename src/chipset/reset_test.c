@@ -80,9 +80,11 @@ static void pci_configuration_is_not_there(void **state)
     /* Device 0 function 6: its second byte would be a reset. */
     bus_port_write(f->bus, 0xcf8, 4, 0x80000600);
     bus_port_write(f->bus, 0xcf8, 2, 0x0600);
+    bus_port_write(f->bus, 0xcf9, 2, 0x0006);
     assert_int_equal(f->fake.powers, 0);
     assert_int_equal(bus_port_read(f->bus, 0xcf8, 4), 0xffffffff);
     assert_int_equal(bus_port_read(f->bus, 0xcfc, 4), 0xffffffff);
+    assert_int_equal(bus_port_read(f->bus, 0xcf9, 2), 0xffff);
     assert_int_equal(in(f, 0xcfb), 0xff);
     out(f, 0xcfb, 0x06);
     assert_int_equal(f->fake.powers, 0);
