@@ -1,62 +1,25 @@
-# bash completion of partita(1)
+# bash completion of partita(1): the program itself knows what may follow.
 
 _partita() {
-    local cur prev words cword
-    _init_completion -s -n : || return
-
-    local command=
-    local word
-    for word in "${words[@]:1:cword-1}"; do
-        case $word in
-        run | host)
-            command=$word
-            break
-            ;;
-        esac
-    done
-    if [[ -z $command ]]; then
-        COMPREPLY=($(compgen -W 'run host --help --version' -- "$cur"))
-        return
+    local cur prev words cword candidates
+    if declare -F _init_completion >/dev/null; then
+        _init_completion -n : || return
+    else
+        words=("${COMP_WORDS[@]:0:COMP_CWORD+1}")
+        cword=$COMP_CWORD
+        cur=${words[cword]}
     fi
 
-    case $prev in
-    --kernel | --initrd)
-        _filedir
-        return
-        ;;
-    --engine)
-        COMPREPLY=($(compgen -W 'auto kvm soft' -- "$cur"))
-        return
-        ;;
-    --cpu)
-        COMPREPLY=($(compgen -W 'x86-64-v2 x86-64-v3 host' -- "$cur"))
-        return
-        ;;
-    --serial)
-        if [[ $cur == file:* ]]; then
-            cur=${cur#file:}
-            _filedir
-        else
-            COMPREPLY=($(compgen -W 'stdio file: pty none' -- "$cur"))
-            [[ ${COMPREPLY-} == *: ]] && compopt -o nospace
-            __ltrim_colon_completions "$cur"
-        fi
-        return
-        ;;
-    --memory)
-        COMPREPLY=($(compgen -W '256M 512M 1G 2G 4G' -- "$cur"))
-        return
-        ;;
-    --cpus | --append)
-        return
-        ;;
-    esac
-
-    case $command in
-    run)
-        COMPREPLY=($(compgen -W '--kernel --initrd --append --memory --cpus --engine --cpu
-            --serial --debug-exit --help' -- "$cur"))
-        ;;
-    host) COMPREPLY=($(compgen -W '--help' -- "$cur")) ;;
-    esac
+    candidates=$("${words[0]}" __complete "${words[@]:1:cword}" 2>/dev/null) || return
+    COMPREPLY=()
+    if [[ $cur == file:* && ${words[cword - 1]} == --serial ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "${cur#file:}")
+        compopt -o filenames 2>/dev/null
+    elif [[ $candidates == :files ]]; then
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        compopt -o filenames 2>/dev/null
+    elif [[ -n $candidates ]]; then
+        mapfile -t COMPREPLY <<<"$candidates"
+        [[ ${COMPREPLY[0]} == *: ]] && compopt -o nospace 2>/dev/null
+    fi
 } && complete -F _partita partita

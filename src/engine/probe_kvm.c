@@ -50,16 +50,18 @@ static int create_memory(struct kvm_probe *probe, struct reason *reason)
 static int set_cpuid(struct kvm_probe *probe, struct reason *reason)
 {
     enum { ENTRIES = 256 };
-    auto_free struct kvm_cpuid2 *cpuid =
+    struct kvm_cpuid2 *cpuid =
         calloc(1, sizeof(*cpuid) + ENTRIES * sizeof(struct kvm_cpuid_entry2));
     if (cpuid == NULL)
         return reason_set(reason, -ENOMEM, "out of memory");
+    int error = 0;
     cpuid->nent = ENTRIES;
     if (ioctl(probe->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) < 0)
-        return failed(reason, "KVM_GET_SUPPORTED_CPUID");
-    if (ioctl(probe->vcpu, KVM_SET_CPUID2, cpuid) < 0)
-        return failed(reason, "KVM_SET_CPUID2");
-    return 0;
+        error = failed(reason, "KVM_GET_SUPPORTED_CPUID");
+    else if (ioctl(probe->vcpu, KVM_SET_CPUID2, cpuid) < 0)
+        error = failed(reason, "KVM_SET_CPUID2");
+    free(cpuid);
+    return error;
 }
 
 static int create_vcpu(struct kvm_probe *probe, struct reason *reason)

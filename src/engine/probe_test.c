@@ -61,7 +61,7 @@ static int run_made_up(void *engine, uint64_t rounds, struct probe_run *ret, str
 
 static void measure_stops_at_once_when_hopeless(void **state)
 {
-    struct made_up slow = {.ns_per_round = 10 * 1000 * 1000};
+    struct made_up slow = {.ns_per_round = UINT64_C(10000000)};
     double mips = 0;
     (void)state;
 
@@ -72,7 +72,7 @@ static void measure_stops_at_once_when_hopeless(void **state)
 
 static void measure_repeats_when_quick(void **state)
 {
-    struct made_up quick = {.ns_per_round = 16 * 1000};
+    struct made_up quick = {.ns_per_round = 16000};
     double mips = 0;
     (void)state;
 
@@ -83,7 +83,7 @@ static void measure_repeats_when_quick(void **state)
 
 static void measure_keeps_the_rate_at_the_deadline(void **state)
 {
-    struct made_up late = {.ns_per_round = 160 * 1000, .error = -ETIME};
+    struct made_up late = {.ns_per_round = 160000, .error = -ETIME};
     double mips = 0;
     (void)state;
 

@@ -9,7 +9,8 @@
 
 #include "machine/inspect_private.h"
 
-enum { MIB = 1 << 20, PRESENT = 1, LARGE = 0x80 };
+enum { PRESENT = 1, LARGE = 0x80 };
+#define MIB UINT64_C(0x100000)
 
 static struct mem *mem;
 

@@ -103,7 +103,8 @@ struct chipset_host machine_chipset_host(struct machine *machine);
 
 /* ---- vcpu.c ---- */
 
-void *machine_vcpu_thread(void *vcpu);
+/* `argument` is the struct machine_vcpu. */
+void *machine_vcpu_thread(void *argument);
 
 /* ---- boot_registers.c ---- */
 

@@ -15,7 +15,6 @@
 #include "tests/harness/fake_engine.h"
 
 enum {
-    MIB = 1 << 20,
     ENTRY = 0x100020,
     MARK_GPA = 0x800000,
     UART_DATA = 0x3f8,
@@ -23,6 +22,8 @@ enum {
     DEBUG_EXIT_PORT = 0xf4,
     POWER_OFF_VALUE = 1 << 13 | CHIPSET_SLEEP_TYPE_S5 << 10,
 };
+
+#define MIB UINT64_C(0x100000)
 
 /* What the tests see of the machine that runs. */
 static struct {

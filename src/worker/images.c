@@ -62,8 +62,13 @@ int image_read(const char *path, struct boot_file *ret, struct reason *reason)
 void image_release(struct boot_file *file)
 {
     /* The bytes are ours, const only for their readers. */
+    const union {
+        const uint8_t *bytes;
+        void *address;
+    } ours = {file->bytes};
+
     if (file->bytes != NULL)
-        (void)munmap((void *)(uintptr_t)file->bytes, file->length);
+        (void)munmap(ours.address, file->length);
     *file = (struct boot_file){0};
 }
 

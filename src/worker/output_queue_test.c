@@ -102,7 +102,7 @@ static void who_must_not_wait_does_not(void **state)
     output_queue_put(queue, bytes, sizeof(bytes), true);
 
     /* The writer is stuck: finish gives up in time, then a reader lets the thread end. */
-    assert_false(output_queue_finish(queue, 50 * 1000 * 1000));
+    assert_false(output_queue_finish(queue, UINT64_C(50000000)));
     struct reader reader = {.fd = ends[0]};
     assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
     (void)read_slowly(&reader);

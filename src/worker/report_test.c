@@ -32,9 +32,9 @@ static void make_image(void)
     memset(image, 0, sizeof(image));
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         put_le32(image + i * 4, words[i]);
-    memcpy(image + CODE, "\x0f\x0b", 2);
+    put_le16(image + CODE, 0x0b0f); /* ud2 */
     image[CALLER] = 0xe8;
-    memcpy(image + CALLER + 0x20, "\xff\x50\x08", 3); /* call [eax + 8] */
+    put_le32(image + CALLER + 0x20, 0x0850ff); /* call [eax + 8] */
 
     put_le32(image + STACK, LOAD + STACK + 0x40);
     put_le32(image + STACK + 4, LOAD + CALLER + 5);

@@ -117,12 +117,22 @@ static int start_transfers(struct serial *serial, struct reason *reason)
     };
     int error = 0;
 
-    if (serial->output_fd >= 0)
-        error = output_queue_create(&output, &serial->output);
-    if (error == 0 && serial->input_fd >= 0)
+    if (serial->input_fd >= 0)
         error = serial_input_create(serial->loop, serial->input_fd, serial->terminal, &serial->host,
                                     &serial->input);
+    if (error == 0 && serial->output_fd >= 0)
+        error = output_queue_create(&output, &serial->output);
     return error < 0 ? reason_set(reason, error, "the serial port cannot be connected") : 0;
+}
+
+static void release(struct serial *serial)
+{
+    serial_input_destroy(serial->input);
+    terminal_restore();
+    cleanup_close(&serial->pty_slave);
+    if (serial->owns_descriptors)
+        cleanup_close(&serial->output_fd);
+    free(serial);
 }
 
 int serial_open(const struct serial_config *config, struct loop *loop,
@@ -140,7 +150,7 @@ int serial_open(const struct serial_config *config, struct loop *loop,
     if (error == 0)
         error = start_transfers(serial, reason);
     if (error < 0) {
-        serial_close(serial, 0);
+        release(serial);
         return error;
     }
     *ret = serial;
@@ -186,13 +196,11 @@ void serial_close(struct serial *serial, uint64_t limit_ns)
 {
     if (serial == NULL)
         return;
-    bool written = serial->output == NULL || output_queue_finish(serial->output, limit_ns);
+    if (serial->output == NULL || output_queue_finish(serial->output, limit_ns)) {
+        release(serial);
+        return;
+    }
+    /* The stuck writer still uses the descriptors, for the short time until the process ends. */
     serial_input_destroy(serial->input);
     terminal_restore();
-    if (!written)
-        return; /* a stuck writer still uses the rest, for the short time until the process ends */
-    cleanup_close(&serial->pty_slave);
-    if (serial->owns_descriptors)
-        cleanup_close(&serial->output_fd);
-    free(serial);
 }

@@ -56,7 +56,7 @@ static void tick(void *owner)
     if (guest.ticks > 2000)
         loop_stop(guest.loop);
     else
-        loop_timer_set(guest.timer, clock_monotonic_ns() + 100 * 1000);
+        loop_timer_set(guest.timer, clock_monotonic_ns() + UINT64_C(100000));
 }
 
 static int set_up(void **state)

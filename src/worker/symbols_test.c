@@ -107,7 +107,7 @@ static void put_symbol(uint8_t *file, unsigned index, uint32_t name, uint64_t va
 static void make_elf(uint8_t file[FILE_SIZE])
 {
     memset(file, 0, FILE_SIZE);
-    memcpy(file, ELFMAG, SELFMAG);
+    put_le32(file, 0x464c457f); /* ELFMAG */
     file[EI_CLASS] = ELFCLASS64;
     file[EI_DATA] = ELFDATA2LSB;
     put_le64(file + offsetof(Elf64_Ehdr, e_shoff), SECTIONS);

@@ -1,0 +1,63 @@
+"""bash completion, by sourcing it and asking as the shell does."""
+import pathlib
+import shlex
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def complete(partita, tmp_path):
+    def ask(*words):
+        script = f"""
+            source {shlex.quote(str(ROOT / "completions/partita.bash"))}
+            complete -p partita >/dev/null || exit 1
+            cd {shlex.quote(str(tmp_path))}
+            PATH={shlex.quote(str(pathlib.Path(partita).parent))}:$PATH
+            COMP_WORDS=(partita {' '.join(map(shlex.quote, words))})
+            COMP_CWORD={len(words)}
+            COMP_LINE="${{COMP_WORDS[*]}}" COMP_POINT=${{#COMP_LINE}}
+            _partita
+            printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        done = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True,
+                              check=True, timeout=30)
+        assert done.stderr == ""
+        return done.stdout.split("\n")[:-1]
+    return ask
+
+
+def test_commands(complete):
+    assert complete("") == ["run", "host", "help", "version"]
+    assert complete("h") == ["host", "help"]
+    assert complete("help", "ho") == ["host"]
+
+
+def test_options_are_those_of_the_command(complete):
+    assert complete("run", "--m") == ["--module", "--memory"]
+    assert "--test-devices" in complete("run", "")
+    assert complete("host", "--") == ["--json", "--help"]
+    assert complete("run", "--kernel", "k", "--no") == ["--no-reboot"]
+
+
+def test_values(complete):
+    assert complete("run", "--engine", "") == ["auto", "kvm", "soft"]
+    assert complete("run", "--cpu", "x86") == ["x86-64-v2", "x86-64-v3"]
+    assert complete("run", "--serial", "p") == ["pty"]
+    assert complete("run", "--memory", "") == [""]
+
+
+def test_files(complete, tmp_path):
+    (tmp_path / "vmlinuz").touch()
+    (tmp_path / "vm linux").touch()
+    (tmp_path / "other").touch()
+    assert sorted(complete("run", "--kernel", "vm")) == ["vm linux", "vmlinuz"]
+    assert complete("run", "-i", "oth") == ["other"]
+
+
+def test_every_option_is_offered(complete, run):
+    import re
+    listed = re.findall(r"^ .*?(--[a-z-]+)", run("run", "--help").stdout.split("\n^]")[0], re.M)
+    assert complete("run", "--") == listed

@@ -1,0 +1,90 @@
+"""Wrong usage: one line that says what is wrong, and the documented exit status."""
+import re
+
+import pytest
+
+USAGE, IMAGE, REFUSED = 2, 3, 4
+
+MISTAKES = [
+    (["rnu"], USAGE, "did you mean run"),
+    (["hots"], USAGE, "did you mean host"),
+    (["frobnicate"], USAGE, "partita help"),
+    (["run"], USAGE, "--kernel FILE is missing"),
+    (["run", "--kernal", "x"], USAGE, "did you mean --kernel"),
+    (["run", "--memroy=1G"], USAGE, "did you mean --memory"),
+    (["run", "--unheard-of"], USAGE, "--help"),
+    (["run", "-z"], USAGE, "unknown option '-z'"),
+    (["run", "--kernel"], USAGE, "needs a value"),
+    (["run", "--no-reboot=yes"], USAGE, "takes no value"),
+    (["run", "-k", "x", "word"], USAGE, "'word' is not an option"),
+    (["run", "-k", "x", "--memory", "lots"], USAGE, "512M or 2G"),
+    (["run", "-k", "x", "--memory", ""], USAGE, "512M or 2G"),
+    (["run", "-k", "x", "--memory", "-1M"], USAGE, "512M or 2G"),
+    (["run", "-k", "x", "--memory", "512"], USAGE, "mind the unit"),
+    (["run", "-k", "x", "--memory", "0"], USAGE, "multiple of 1M"),
+    (["run", "-k", "x", "--memory", "1025K"], USAGE, "multiple of 1M"),
+    (["run", "-k", "x", "--memory", "8E"], REFUSED, "more than this host"),
+    (["run", "-k", "x", "--memory", "99999999999999999999G"], REFUSED, "more than this host"),
+    (["run", "-k", "x", "--memory", "100T"], REFUSED, "more than this host"),
+    (["run", "-k", "x", "--cpus", "0"], USAGE, "1 to 64"),
+    (["run", "-k", "x", "--cpus", "65"], USAGE, "1 to 64"),
+    (["run", "-k", "x", "--cpus", "2x"], USAGE, "1 to 64"),
+    (["run", "-k", "x", "--cpus", "-1"], USAGE, "1 to 64"),
+    (["run", "-k", "x", "--cpus", "18446744073709551617"], USAGE, "1 to 64"),
+    (["run", "-k", "x", "--engine", "hard"], USAGE, "auto, kvm or soft"),
+    (["run", "-k", "x", "--cpu", "486"], USAGE, "x86-64-v3"),
+    (["run", "-k", "x", "--serial", "file:"], USAGE, "file:PATH"),
+    (["run", "-k", "x", "--serial", "tty"], USAGE, "pty or none"),
+    (["run", "-k", "/nonexistent"], IMAGE, "/nonexistent: No such file"),
+    (["run", "-k", "/"], IMAGE, "/: is a directory"),
+    (["run", "-k", "/dev/null"], IMAGE, "/dev/null: not a regular file"),
+    (["host", "--jsno"], USAGE, "did you mean --json"),
+    (["help", "rnu"], USAGE, "did you mean run"),
+]
+
+
+@pytest.mark.parametrize("words, status, text", MISTAKES, ids=lambda value: str(value)[:40])
+def test_mistake_is_one_clear_line(run, words, status, text):
+    done = run(*words)
+    assert done.returncode == status
+    assert done.stdout == ""
+    assert re.fullmatch(r"partita: .*\n", done.stderr), done.stderr
+    assert text in done.stderr
+
+
+def test_without_a_command_the_help_is_an_error(run):
+    done = run()
+    assert done.returncode == USAGE
+    assert "Usage: partita COMMAND" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["help"], ["--help"], ["-h"]])
+def test_help_lists_the_commands(run, words):
+    done = run(*words)
+    assert done.returncode == 0 and done.stderr == ""
+    for command in ("run", "host", "help", "version"):
+        assert re.search(rf"^  {command} ", done.stdout, re.M)
+    assert "__complete" not in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "host"])
+def test_help_of_a_command_has_options_and_examples(run, command):
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert f"Usage: partita {command}" in done.stdout and "Examples:" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert run("help", command).stdout == done.stdout
+
+
+def test_manual_names_every_option(run):
+    import pathlib
+    manual = (pathlib.Path(__file__).parents[2] / "man/partita-run.1.scd").read_text()
+    options = re.findall(r"^ .*?--([a-z-]+)", run("run", "--help").stdout.split("\n^]")[0], re.M)
+    assert len(options) > 10
+    for option in options:
+        assert f"*--{option}*" in manual
+
+
+def test_version(run):
+    assert re.fullmatch(r"partita \d+\.\d+\.\d+\n", run("version").stdout)
+    assert run("--version").stdout == run("version").stdout
