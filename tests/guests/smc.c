@@ -314,7 +314,7 @@ static void cross_modifying(void)
         cpu_begin(i, run_patched, NULL);
     while (!calls_made)
         relax();
-    end = read_tsc() + option_number("seconds", 20) * 1000 * tsc_per_ms();
+    end = read_tsc() + option_number("seconds", 10) * 1000 * tsc_per_ms();
     while (patches < 20000 && read_tsc() < end)
         patch(++patches * 0x01010101u);
     stop = 1;
