@@ -175,11 +175,26 @@ static void cut_at_page(struct build *build)
 }
 
 /*
+ * VEX encodings of mask registers, which Zydis refuses for bits that the host does not look at:
+ * opcodes 41-4B, 90-99 of map 1 and 30-33 of map 3.
+ */
+static bool is_mask_register_code(const uint8_t *code)
+{
+    const uint8_t *vex = memchr(code, 0xc4, 5);
+    const uint8_t *short_vex = memchr(code, 0xc5, 5);
+    uint8_t opcode = vex != NULL ? vex[3] : short_vex != NULL ? short_vex[2] : 0;
+    return (opcode >= 0x41 && opcode <= 0x4b) || (opcode >= 0x90 && opcode <= 0x99) ||
+           (opcode >= 0x30 && opcode <= 0x33);
+}
+
+/*
  * SHA instructions check the alignment of memory on Intel only, as found on Zen 4; LOCK before MOV
  * to or from CR0 is CR8 on AMD (AMD64 APM vol. 3, MOV CRn).
  */
 static bool vendors_differ(const struct build *build)
 {
+    if (!build->decoded && is_mask_register_code(build->c.code))
+        return true;
     if (!build->decoded)
         return memchr(build->c.code, 0xf0, 4) != NULL &&
                (memmem(build->c.code, 8, "\x0f\x20", 2) != NULL ||
@@ -253,8 +268,7 @@ static bool may_be_within(const struct build *build, bool last)
     default:
         break;
     }
-    if (build_pushes_segment(build) ||
-        open_within_sequence(build->mnemonic, build->instruction.meta.category))
+    if (build_pushes_segment(build) || open_within_sequence(build))
         return false;
     switch (build->group) {
     case GROUP_XSAVE:

@@ -239,9 +239,11 @@ static void compare_page_fault(const struct build *build, const struct diff_resu
         mask &= ~(uint64_t)ERROR_PRESENT;
     if (build->decoded && build->mnemonic == ZYDIS_MNEMONIC_ARPL)
         mask &= ~(uint64_t)ERROR_WRITE; /* it reads first and need not write */
-    compare_word(ret, "error code", native->error & mask, guest->error & mask);
-    if (!open_address(build, native, guest))
+    if (open_address(build, native, guest))
+        mask &= ~(uint64_t)ERROR_PRESENT;
+    else
         compare_word(ret, "cr2", native->cr2, guest->cr2);
+    compare_word(ret, "error code", native->error & mask, guest->error & mask);
 }
 
 static void compare_fault(const struct build *build, const struct diff_result *native,

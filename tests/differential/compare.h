@@ -31,7 +31,7 @@ bool open_address(const struct build *build, const struct diff_result *native,
                   const struct diff_result *guest);
 
 /* Instructions for which one of these may be true: not to be made part of a sequence. */
-bool open_within_sequence(ZydisMnemonic mnemonic, ZydisInstructionCategory category);
+bool open_within_sequence(const struct build *build);
 
 /* flags.c: flags of RFLAGS that the manual leaves undefined after this case. */
 uint64_t flags_undefined(const struct build *build);

@@ -6,6 +6,7 @@
 enum {
     VECTOR_DB = 1,
     VECTOR_BP = 3,
+    VECTOR_UD = 6,
     VECTOR_SS = 12,
     VECTOR_GP = 13,
     VECTOR_PF = 14,
@@ -45,11 +46,24 @@ static const uint16_t two_operands[] = {ZYDIS_MNEMONIC_CMPSB, ZYDIS_MNEMONIC_CMP
                                         ZYDIS_MNEMONIC_CMPSD, ZYDIS_MNEMONIC_CMPSQ};
 
 /* An operand that is misaligned and lies outside of the stack segment may raise #GP or #SS. */
-static bool is_aligned_operand(const struct build *build)
+static bool may_be_aligned(const struct build *build)
 {
-    return build->instruction.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-           (build->group == GROUP_SSE || build->group == GROUP_XSAVE ||
-            build->group == GROUP_CRYPTO);
+    return build->group == GROUP_SSE || build->group == GROUP_AVX || build->group == GROUP_XSAVE ||
+           build->group == GROUP_CRYPTO || build->group == GROUP_MMX;
+}
+
+/* Offsets that wrap around at 4 GiB may or may not fault: SDM vol. 3A § 5.3. */
+static bool may_wrap(const struct diff_result *native)
+{
+    return native->vector == VECTOR_PF && native->cr2 >> 31 == 1;
+}
+
+/* LOCK where it is not allowed: the host was seen to read the operand first. */
+static bool is_locked_illegally(const struct build *build, const struct diff_result *native,
+                                const struct diff_result *guest)
+{
+    return !build->decoded && memchr(build->c.code, 0xf0, 4) != NULL && is_address_fault(native) &&
+           guest->vector == VECTOR_UD;
 }
 
 /* #AC or #GP for a misaligned area, where both are due: SDM vol. 2A, FXSAVE. */
@@ -65,7 +79,7 @@ bool open_to_processors(const struct build *build, const struct diff_result *nat
                         const struct diff_result *guest)
 {
     if (!build->decoded || build->kind == BUILD_SEQUENCE)
-        return false;
+        return is_locked_illegally(build, native, guest);
     bool differ = native->vector != guest->vector;
     bool addresses = is_address_fault(native) && is_address_fault(guest);
     if (IS_ANY(build->mnemonic, byte_masked))
@@ -85,7 +99,9 @@ bool open_to_processors(const struct build *build, const struct diff_result *nat
         return differ && (is_address_fault(native) || is_address_fault(guest));
     if (is_area_alignment(build, native, guest))
         return true;
-    return is_aligned_operand(build) && native->vector == VECTOR_GP && guest->vector == VECTOR_SS &&
+    if (build->mode != DIFF_MODE64 && differ && addresses && may_wrap(native))
+        return true;
+    return may_be_aligned(build) && native->vector == VECTOR_GP && guest->vector == VECTOR_SS &&
            native->error == 0;
 }
 
@@ -95,6 +111,8 @@ static const uint16_t many_slots[] = {
     ZYDIS_MNEMONIC_IRET,  ZYDIS_MNEMONIC_IRETD,  ZYDIS_MNEMONIC_IRETQ,
 };
 
+static const uint16_t area_loads[] = {ZYDIS_MNEMONIC_FRSTOR, ZYDIS_MNEMONIC_FLDENV};
+
 /* Areas of XSAVE's and FSAVE's kind are gone through in an order that the manual leaves open. */
 bool open_address(const struct build *build, const struct diff_result *native,
                   const struct diff_result *guest)
@@ -102,15 +120,22 @@ bool open_address(const struct build *build, const struct diff_result *native,
     if (!build->decoded)
         return false;
     if (IS_ANY(build->mnemonic, many_slots))
-        return native->cr2 - guest->cr2 + 40 <= 80;
+        return (uint32_t)native->cr2 - (uint32_t)guest->cr2 + 40 <= 80;
+    if (IS_ANY(build->mnemonic, byte_masked))
+        return native->cr2 - guest->cr2 + 16 <= 32;
     return build->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
            (build->group == GROUP_XSAVE || build->group == GROUP_X87) &&
            build->operands[0].size > 128 && native->cr2 - guest->cr2 + DIFF_PAGE / 2 < DIFF_PAGE;
 }
 
-bool open_within_sequence(ZydisMnemonic mnemonic, ZydisInstructionCategory category)
+bool open_within_sequence(const struct build *build)
 {
-    return IS_ANY(mnemonic, byte_masked) || IS_ANY(mnemonic, element_masked) ||
-           IS_ANY(mnemonic, two_operands) || IS_ANY(mnemonic, many_slots) ||
-           category == ZYDIS_CATEGORY_AVX2GATHER || category == ZYDIS_CATEGORY_IOSTRINGOP;
+    ZydisMnemonic mnemonic = build->mnemonic;
+    ZydisInstructionCategory category = build->instruction.meta.category;
+    if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+        return true;
+    return IS_ANY(mnemonic, area_loads) || IS_ANY(mnemonic, byte_masked) ||
+           IS_ANY(mnemonic, element_masked) || IS_ANY(mnemonic, two_operands) ||
+           IS_ANY(mnemonic, many_slots) || category == ZYDIS_CATEGORY_AVX2GATHER ||
+           category == ZYDIS_CATEGORY_IOSTRINGOP;
 }
