@@ -95,6 +95,7 @@ enum {
     CPUID71_EAX_AVX_VNNI = 1 << 4,
 };
 #define CPUID7_EDX_SSBD (1u << 31)
+enum { CPUID72_EDX_BHI_CTRL = 1 << 4 };
 
 /* Leaf 0xD. */
 enum { CPUIDD1_EAX_XSAVEOPT = 1 << 0, CPUIDD1_EAX_XSAVEC = 1 << 1, CPUIDD1_EAX_XGETBV1 = 1 << 2 };

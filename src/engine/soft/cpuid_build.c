@@ -240,11 +240,13 @@ static void put_features(struct soft_partition *partition, const struct features
     /* The APIC's timer runs in every idle state. */
     put(partition, (struct cpuid_entry){.leaf = 6, .eax = 1 << 2});
     put(partition, (struct cpuid_entry){.leaf = 7,
-                                        .eax = 1,
+                                        .eax = 2,
                                         .ebx = features->leaf7_ebx,
                                         .ecx = features->leaf7_ecx,
                                         .edx = edx});
     put(partition, (struct cpuid_entry){.leaf = 7, .subleaf = 1, .eax = features->leaf71_eax});
+    /* Linux guards itself against BHI by a loop at each system call unless the processor can. */
+    put(partition, (struct cpuid_entry){.leaf = 7, .subleaf = 2, .edx = CPUID72_EDX_BHI_CTRL});
 }
 
 /* One package of as many cores as there are vCPUs; APIC ids are their numbers. */

@@ -7,7 +7,7 @@
  * MTRRs read as firmware leaves them, for no firmware runs before a kernel that is booted directly,
  * and Linux uses neither PAT nor MTRRs when they are off.
  */
-#include "engine/soft/memory.h"
+#include "engine/soft/cpuid.h"
 #include "engine/soft/partition.h"
 
 enum {
@@ -272,12 +272,12 @@ static int write_misc_enable(struct cpu *cpu, const struct msr *msr, uint64_t va
 /* ---- speculation control: the bits that CPUID leaf 7 shows ---- */
 
 enum {
-    LEAF7_IBRS = 1 << 26, /* and IBPB */
-    LEAF7_STIBP = 1 << 27,
-    LEAF7_FLUSH = 1 << 28,
-    LEAF7_ARCH_CAPABILITIES = 1 << 29,
+    SPEC_CTRL_IBRS = 1 << 0,
+    SPEC_CTRL_STIBP = 1 << 1,
+    SPEC_CTRL_SSBD = 1 << 2,
+    SPEC_CTRL_BHI_DIS_S = 1 << 10,
 };
-#define LEAF7_SSBD (UINT32_C(1) << 31)
+enum { CPUID7_EDX_FLUSH = 1 << 28 };
 
 static int write_spec_ctrl(struct cpu *cpu, const struct msr *msr, uint64_t value)
 {
@@ -285,9 +285,11 @@ static int write_spec_ctrl(struct cpu *cpu, const struct msr *msr, uint64_t valu
     uint64_t possible = 0;
     (void)msr;
     cpuid_query(cpu, 7, 0, words);
-    possible |= (words[3] & LEAF7_IBRS) ? 1 : 0;
-    possible |= (words[3] & LEAF7_STIBP) ? 2 : 0;
-    possible |= (words[3] & LEAF7_SSBD) ? 4 : 0;
+    possible |= (words[3] & CPUID7_EDX_SPEC_CTRL) ? SPEC_CTRL_IBRS : 0;
+    possible |= (words[3] & CPUID7_EDX_STIBP) ? SPEC_CTRL_STIBP : 0;
+    possible |= (words[3] & CPUID7_EDX_SSBD) ? SPEC_CTRL_SSBD : 0;
+    cpuid_query(cpu, 7, 2, words);
+    possible |= (words[3] & CPUID72_EDX_BHI_CTRL) ? SPEC_CTRL_BHI_DIS_S : 0;
     if (value & ~possible)
         return refuse(cpu);
     cpu->spec_ctrl = value;
@@ -387,10 +389,11 @@ static void reset_mtrrs(struct cpu *cpu)
 
 /* ---- the table ---- */
 
-static const struct announcement ibrs = {7, 3, LEAF7_IBRS};
-static const struct announcement speculation = {7, 3, LEAF7_IBRS | LEAF7_STIBP | LEAF7_SSBD};
-static const struct announcement flush = {7, 3, LEAF7_FLUSH};
-static const struct announcement capabilities = {7, 3, LEAF7_ARCH_CAPABILITIES};
+static const struct announcement ibrs = {7, 3, CPUID7_EDX_SPEC_CTRL};
+static const struct announcement speculation = {
+    7, 3, CPUID7_EDX_SPEC_CTRL | CPUID7_EDX_STIBP | CPUID7_EDX_SSBD};
+static const struct announcement flush = {7, 3, CPUID7_EDX_FLUSH};
+static const struct announcement capabilities = {7, 3, CPUID7_EDX_ARCH_CAPABILITIES};
 static const struct announcement tsc_adjust = {7, 1, 1 << 1};
 static const struct announcement machine_check = {1, 3, 1 << 7 | 1 << 14};
 static const struct announcement mtrr = {1, 3, 1 << 12};
