@@ -103,8 +103,6 @@ static int not_canonical(struct cpu *cpu, unsigned access)
 static int translate(struct cpu *cpu, uint64_t linear, unsigned size, unsigned access,
                      struct piece *ret)
 {
-    if (cpu_ia32e(cpu) && !is_canonical(linear))
-        return not_canonical(cpu, access);
     struct translation to;
     int step = paging_walk(cpu, linear, access, &to);
     if (step != STEP_NEXT)
@@ -122,6 +120,8 @@ static int translate(struct cpu *cpu, uint64_t linear, unsigned size, unsigned a
 int memory_fetch(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa)
 {
     struct piece piece;
+    if (cpu_ia32e(cpu) && !is_canonical(linear))
+        return not_canonical(cpu, ACCESS_FETCH);
     int step = translate(cpu, linear, 1, ACCESS_FETCH, &piece);
     if (step != STEP_NEXT)
         return step;
@@ -136,6 +136,8 @@ int memory_fetch(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa)
 static int translate_all(struct cpu *cpu, uint64_t linear, unsigned size, unsigned access,
                          struct piece piece[2])
 {
+    if (cpu_ia32e(cpu) && (!is_canonical(linear) || !is_canonical(linear + size - 1)))
+        return not_canonical(cpu, access);
     bool aligned_only = cpu_checks_alignment(cpu) && (access & (ACCESS_SYSTEM | ACCESS_FETCH)) == 0;
     if (aligned_only && size <= 32 && (size & (size - 1)) == 0 && (linear & (size - 1)) != 0)
         return fault_code(cpu, VECTOR_AC, 0);

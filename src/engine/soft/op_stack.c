@@ -167,8 +167,9 @@ static int check_writable(struct cpu *cpu, uint64_t rsp, unsigned width)
 {
     uint64_t linear;
     void *ignored;
-    int step = segment_linear(cpu, SEGMENT_SS, stack_pointer_add(cpu, rsp, 0), width, ACCESS_WRITE,
-                              &linear);
+    if ((cpu->mode & MODE_LONG) == 0)
+        rsp = (cpu->mode & MODE_STACK32) ? (uint32_t)rsp : (uint16_t)rsp;
+    int step = segment_linear(cpu, SEGMENT_SS, rsp, width, ACCESS_WRITE, &linear);
     if (step == STEP_NEXT)
         step = memory_begin(cpu, linear, width, ACCESS_WRITE | ACCESS_STACK, &ignored);
     if (step == STEP_NEXT)
