@@ -52,6 +52,11 @@ static bool may_be_aligned(const struct build *build)
            build->group == GROUP_CRYPTO || build->group == GROUP_MMX;
 }
 
+static bool is_limit_fault(const struct diff_result *result)
+{
+    return (result->vector == VECTOR_SS || result->vector == VECTOR_GP) && result->error == 0;
+}
+
 /* Offsets that wrap around at 4 GiB may or may not fault: SDM vol. 3A § 5.3. */
 static bool may_wrap(const struct diff_result *native)
 {
@@ -78,8 +83,10 @@ static bool is_area_alignment(const struct build *build, const struct diff_resul
 bool open_to_processors(const struct build *build, const struct diff_result *native,
                         const struct diff_result *guest)
 {
-    if (!build->decoded || build->kind == BUILD_SEQUENCE)
+    if (!build->decoded)
         return is_locked_illegally(build, native, guest);
+    if (build->kind == BUILD_SEQUENCE)
+        return is_limit_fault(native) && is_limit_fault(guest) && build->mode != DIFF_MODE64;
     bool differ = native->vector != guest->vector;
     bool addresses = is_address_fault(native) && is_address_fault(guest);
     if (IS_ANY(build->mnemonic, byte_masked))
@@ -87,7 +94,7 @@ bool open_to_processors(const struct build *build, const struct diff_result *nat
     if (IS_ANY(build->mnemonic, element_masked))
         return differ && (native->vector == VECTOR_AC || guest->vector == VECTOR_AC);
     if (IS_ANY(build->mnemonic, two_operands))
-        return addresses;
+        return differ ? native->vector >= VECTOR_SS && guest->vector >= VECTOR_SS : addresses;
     /* Only elements right of the faulting one are sure to be loaded: SDM vol. 2C, VGATHERDPS. */
     if (build->instruction.meta.category == ZYDIS_CATEGORY_AVX2GATHER)
         return addresses && !differ;
@@ -113,13 +120,18 @@ static const uint16_t many_slots[] = {
 
 static const uint16_t area_loads[] = {ZYDIS_MNEMONIC_FRSTOR, ZYDIS_MNEMONIC_FLDENV};
 
+/* Their undefined flags are not the host's, since the engine computes them itself. */
+static const uint16_t decimal[] = {ZYDIS_MNEMONIC_AAA, ZYDIS_MNEMONIC_AAS, ZYDIS_MNEMONIC_AAM,
+                                   ZYDIS_MNEMONIC_AAD, ZYDIS_MNEMONIC_DAA, ZYDIS_MNEMONIC_DAS};
+
 /* Areas of XSAVE's and FSAVE's kind are gone through in an order that the manual leaves open. */
 bool open_address(const struct build *build, const struct diff_result *native,
                   const struct diff_result *guest)
 {
     if (!build->decoded)
         return false;
-    if (IS_ANY(build->mnemonic, many_slots))
+    if (IS_ANY(build->mnemonic, many_slots) ||
+        build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
         return (uint32_t)native->cr2 - (uint32_t)guest->cr2 + 40 <= 80;
     if (IS_ANY(build->mnemonic, byte_masked))
         return native->cr2 - guest->cr2 + 16 <= 32;
@@ -134,8 +146,8 @@ bool open_within_sequence(const struct build *build)
     ZydisInstructionCategory category = build->instruction.meta.category;
     if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
         return true;
-    return IS_ANY(mnemonic, area_loads) || IS_ANY(mnemonic, byte_masked) ||
-           IS_ANY(mnemonic, element_masked) || IS_ANY(mnemonic, two_operands) ||
-           IS_ANY(mnemonic, many_slots) || category == ZYDIS_CATEGORY_AVX2GATHER ||
-           category == ZYDIS_CATEGORY_IOSTRINGOP;
+    return IS_ANY(mnemonic, area_loads) || IS_ANY(mnemonic, decimal) ||
+           IS_ANY(mnemonic, byte_masked) || IS_ANY(mnemonic, element_masked) ||
+           IS_ANY(mnemonic, two_operands) || IS_ANY(mnemonic, many_slots) ||
+           category == ZYDIS_CATEGORY_AVX2GATHER || category == ZYDIS_CATEGORY_IOSTRINGOP;
 }

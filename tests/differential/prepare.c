@@ -30,6 +30,8 @@ static void set_gpr(struct preparing *p, int gpr, uint64_t value)
 {
     if (gpr < 0)
         return;
+    if (gpr == 4 && p->build->c.in.segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
+        value = (value & 0xffff) | DIFF_ENTRY;
     p->build->c.in.gpr[gpr] = p->build->mode == DIFF_MODE64 ? value : value & 0xffffffff;
 }
 
@@ -266,8 +268,14 @@ static uint16_t selector(struct preparing *p)
     return choices[rng_below(p->rng, sizeof(choices) / sizeof(choices[0]))];
 }
 
+/*
+ * Not from a 16-bit stack into 64-bit code: with which width the rest of the transfer then uses the
+ * stack differs.
+ */
 static uint16_t code_selector(struct preparing *p)
 {
+    if (p->build->c.in.segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
+        return rng_percent(p->rng, 70) ? DIFF_LDT_SELECTOR(DIFF_LDT_CODE16) : DIFF_USER_CS32;
     if (p->build->mode == DIFF_MODE16 && rng_percent(p->rng, 70))
         return DIFF_LDT_SELECTOR(DIFF_LDT_CODE16);
     if (rng_percent(p->rng, 70))
@@ -612,8 +620,6 @@ static void prepare_stack(struct preparing *p)
     if (rng_percent(p->rng, 5))
         top = odd_target(p->rng, 16);
     top -= build_segment_base(p->build, ZYDIS_REGISTER_SS);
-    if (p->build->c.in.segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
-        top = (top & 0xffff) | DIFF_ENTRY;
     set_gpr(p, 4, top);
     p->build->fixed |= 1U << 4;
     if (p->build->mnemonic == ZYDIS_MNEMONIC_LEAVE && rng_percent(p->rng, 90))
