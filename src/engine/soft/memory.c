@@ -99,6 +99,11 @@ static int not_canonical(struct cpu *cpu, unsigned access)
     return fault_code(cpu, (access & ACCESS_STACK) ? VECTOR_SS : VECTOR_GP, 0);
 }
 
+static bool is_ram(const struct cpu *cpu, const struct piece *piece)
+{
+    return piece->host == cpu->partition->ram + piece->gpa;
+}
+
 /* One page's part of an access. `size` does not leave the page. */
 static int translate(struct cpu *cpu, uint64_t linear, unsigned size, unsigned access,
                      struct piece *ret)
@@ -108,9 +113,9 @@ static int translate(struct cpu *cpu, uint64_t linear, unsigned size, unsigned a
     if (step != STEP_NEXT)
         return step;
     *ret = (struct piece){physical_host(cpu, to.gpa, access), to.gpa, size};
-    if (ret->host == NULL)
+    if (ret->host == NULL || ((access & ACCESS_FETCH) != 0 && !is_ram(cpu, ret)))
         return STEP_NEXT;
-    if (access & ACCESS_WRITE)
+    if ((access & ACCESS_WRITE) != 0 && is_ram(cpu, ret))
         mark_dirty(cpu->partition, to.gpa);
     fill_tlb(cpu, linear, access, &to, ret->host);
     return STEP_NEXT;
@@ -125,7 +130,7 @@ int memory_fetch(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa)
     int step = translate(cpu, linear, 1, ACCESS_FETCH, &piece);
     if (step != STEP_NEXT)
         return step;
-    if (piece.host != cpu->partition->ram + piece.gpa)
+    if (!is_ram(cpu, &piece))
         return fault_code(cpu, VECTOR_GP, 0);
     *ret_gpa = piece.gpa;
     return STEP_NEXT;
