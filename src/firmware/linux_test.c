@@ -19,7 +19,7 @@ static void build(struct fixture *f)
     put_le16(image + 0x1fe, 0xaa55);
     image[0x200] = 0xeb;
     image[0x201] = 0x6a;
-    memcpy(image + 0x202, "HdrS", 4);
+    put_le32(image + 0x202, 0x53726448); /* HdrS */
     put_le16(image + 0x206, 0x20f);
     image[0x211] = 0x01 | 0x80 | 0x40;
     put_le32(image + 0x214, 0x100000);
@@ -229,9 +229,9 @@ static void zero_setup_sectors_mean_four(void **state)
 {
     struct fixture *f = *state;
     build(f);
-    memmove(f->image + 5 * 512, f->image + SETUP, KERNEL);
+    memmove(f->image + (size_t)5 * 512, f->image + SETUP, KERNEL);
     f->image[0x1f1] = 0;
-    f->length = 5 * 512 + KERNEL;
+    f->length = (size_t)5 * 512 + KERNEL;
     assert_boots(f, BOOT_MODE_LONG_64);
     assert_int_equal(*fixture_at(f, PREF_ADDRESS, 1), 1);
 }
