@@ -6,7 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
-#include "dsdt.hex" /* dsdt_aml_code: dsdt.asl, compiled */
+#include "dsdt.inc" /* dsdt_aml_code: dsdt.asl, compiled */
 #include "firmware/acpi_table.h"
 #include "firmware/area.h"
 
@@ -116,7 +116,7 @@ static int add_facs(struct tables *tables)
     uint8_t *facs = acpi_area_add(tables->area, FACS_SIZE);
     if (facs == NULL)
         return -ENOSPC;
-    memcpy(facs, "FACS", 4);
+    acpi_put_text(facs, "FACS", 4);
     put_le32(facs + FACS_LENGTH, FACS_SIZE);
     facs[FACS_VERSION] = 2;
     tables->facs = acpi_area_gpa(tables->area, facs);
@@ -210,7 +210,7 @@ static int add_madt(struct tables *tables)
 {
     const struct acpi_config *config = tables->config;
     size_t size = MADT_ENTRIES + (size_t)config->cpu_count * ENTRY_LOCAL_APIC_SIZE +
-                  ENTRY_IOAPIC_SIZE + OVERRIDES * ENTRY_OVERRIDE_SIZE + ENTRY_NMI_SIZE;
+                  ENTRY_IOAPIC_SIZE + (size_t)OVERRIDES * ENTRY_OVERRIDE_SIZE + ENTRY_NMI_SIZE;
     uint8_t *madt = add_listed(tables, size);
     if (madt == NULL)
         return -ENOSPC;
@@ -256,8 +256,8 @@ static int add_root(struct tables *tables, const char *signature, size_t entry_s
 
 static void fill_rsdp(uint8_t *rsdp, uint64_t rsdt, uint64_t xsdt)
 {
-    memcpy(rsdp, "RSD PTR ", 8);
-    memcpy(rsdp + RSDP_OEM_ID, "PARTTA", 6);
+    acpi_put_text(rsdp, "RSD PTR ", 8);
+    acpi_put_text(rsdp + RSDP_OEM_ID, ACPI_OEM_ID, 6);
     rsdp[RSDP_REVISION] = 2;
     put_le32(rsdp + RSDP_RSDT, (uint32_t)rsdt);
     put_le32(rsdp + RSDP_LENGTH, RSDP_SIZE);

@@ -44,13 +44,13 @@ void acpi_set_checksum(uint8_t *bytes, size_t length, size_t at)
 
 void acpi_table_begin(uint8_t *table, const char *signature, uint8_t revision, size_t size)
 {
-    memcpy(table, signature, 4);
+    acpi_put_text(table, signature, 4);
     put_le32(table + HEADER_LENGTH, (uint32_t)size);
     table[HEADER_REVISION] = revision;
-    memcpy(table + HEADER_OEM_ID, "PARTTA", 6);
-    memcpy(table + HEADER_OEM_TABLE_ID, "PARTITA", 8);
+    acpi_put_text(table + HEADER_OEM_ID, ACPI_OEM_ID, 6);
+    acpi_put_text(table + HEADER_OEM_TABLE_ID, "PARTITA", 8);
     put_le32(table + HEADER_OEM_REVISION, 1);
-    memcpy(table + HEADER_CREATOR_ID, "PRTA", 4);
+    acpi_put_text(table + HEADER_CREATOR_ID, "PRTA", 4);
     put_le32(table + HEADER_CREATOR_REVISION, 1);
 }
 

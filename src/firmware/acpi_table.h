@@ -5,6 +5,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#define ACPI_OEM_ID "PARTTA"
 
 enum { ACPI_HEADER_SIZE = 36, ACPI_AREA_SIZE = 0x10000 };
 
@@ -23,6 +26,12 @@ uint64_t acpi_area_gpa(const struct acpi_area *area, const uint8_t *at);
 /* Signature, length, identity; the checksum is for acpi_table_finish, when all is filled in. */
 void acpi_table_begin(uint8_t *table, const char *signature, uint8_t revision, size_t size);
 void acpi_table_finish(uint8_t *table, size_t size);
+
+/* A field of characters, which has no final zero. */
+static inline void acpi_put_text(uint8_t *at, const char *text, size_t length)
+{
+    memcpy(at, text, length);
+}
 
 /* Make the sum of `length` bytes zero by setting the byte at `at`. */
 void acpi_set_checksum(uint8_t *bytes, size_t length, size_t at);

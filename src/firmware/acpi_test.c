@@ -77,7 +77,7 @@ static const uint8_t *find_table(struct mem *mem, uint64_t rsdp, const char *sig
 static void root_pointer_can_be_found_and_has_both_sums(void **state)
 {
     (void)state;
-    uint64_t gpa;
+    uint64_t gpa = 0;
     struct mem *mem = build(4, &gpa);
     assert_int_equal(gpa % 16, 0);
     assert_true(gpa >= 0xe0000 && gpa < 0x100000);
@@ -93,7 +93,7 @@ static void root_pointer_can_be_found_and_has_both_sums(void **state)
 static void rsdt_and_xsdt_name_the_same_tables(void **state)
 {
     (void)state;
-    uint64_t gpa;
+    uint64_t gpa = 0;
     struct mem *mem = build(4, &gpa);
     const uint8_t *rsdp = mem_pin(mem, gpa, 36);
     const uint8_t *rsdt = table_at(mem, get_le32(rsdp + 16), "RSDT");
@@ -112,7 +112,7 @@ static void rsdt_and_xsdt_name_the_same_tables(void **state)
 static void fadt_names_the_registers_it_was_given(void **state)
 {
     (void)state;
-    uint64_t gpa;
+    uint64_t gpa = 0;
     struct mem *mem = build(1, &gpa);
     const uint8_t *fadt = find_table(mem, gpa, "FACP");
     assert_int_equal(get_le32(fadt + 4), 276);
@@ -160,8 +160,8 @@ static void madt_lists_processors_ioapic_and_overrides(void **state)
     (void)state;
     static const unsigned counts[] = {1, 2, 64, 254};
     for (size_t i = 0; i < 4; i++) {
-        uint64_t gpa;
-        uint8_t entry[64];
+        uint64_t gpa = 0;
+        uint8_t entry[64] = {0};
         struct mem *mem = build(counts[i], &gpa);
         const uint8_t *madt = find_table(mem, gpa, "APIC");
         assert_int_equal(get_le32(madt + 36), 0xfee00000);
@@ -186,7 +186,7 @@ static void madt_lists_processors_ioapic_and_overrides(void **state)
 static void nothing_is_written_outside_the_area(void **state)
 {
     (void)state;
-    uint64_t gpa;
+    uint64_t gpa = 0;
     struct mem *mem = build(254, &gpa);
     const uint8_t *bytes = mem_pin(mem, 0, MIB);
     for (uint64_t i = 0; i < 0xe0000; i++)
@@ -278,7 +278,7 @@ static void acpica_understands_the_tables(void **state)
     (void)state;
     if (access("/usr/bin/iasl", X_OK) != 0 || access("/usr/bin/acpiexec", X_OK) != 0)
         skip();
-    uint64_t gpa;
+    uint64_t gpa = 0;
     struct mem *mem = build(64, &gpa);
     char folder[] = "/tmp/partita-acpi-XXXXXX";
     assert_non_null(mkdtemp(folder));

@@ -40,11 +40,11 @@ static int make_gdt(struct loading *loading, struct boot_state *state)
 static void fill_tables(uint8_t *tables, uint64_t gpa)
 {
     uint8_t *pointers = tables + TABLE_SIZE;
-    uint8_t *directory = tables + 2 * TABLE_SIZE;
+    uint8_t *directory = pointers + TABLE_SIZE;
     put_le64(tables, (gpa + TABLE_SIZE) | ENTRY_TABLE);
     for (uint64_t i = 0; i < DIRECTORIES; i++)
         put_le64(pointers + i * 8, (gpa + (2 + i) * TABLE_SIZE) | ENTRY_TABLE);
-    for (uint64_t i = 0; i < DIRECTORIES * TABLE_ENTRIES; i++)
+    for (uint64_t i = 0; i < (uint64_t)DIRECTORIES * TABLE_ENTRIES; i++)
         put_le64(directory + i * 8, (i << 21) | ENTRY_LARGE_PAGE);
 }
 

@@ -34,7 +34,6 @@ static int check_command_line(const struct loading *loading, uint64_t maximum)
 static int load_initrd(struct loading *loading, const struct linux_start *start, uint64_t *ret_gpa)
 {
     const struct boot_file *initrd = &loading->config->initrd;
-    *ret_gpa = 0;
     if (initrd->bytes == NULL || initrd->length == 0)
         return 0;
     uint64_t limit = start->initrd_last < AREA_4_GIB ? start->initrd_last + 1 : AREA_4_GIB;
@@ -105,9 +104,9 @@ int linux_params_load(struct loading *loading, const struct linux_start *start,
 {
     struct boot_state state = {.mode = start->mode, .rip = start->entry};
     const char *command_line = loading_command_line(loading);
-    uint64_t initrd_gpa;
-    uint64_t command_line_gpa;
-    uint64_t stack_gpa;
+    uint64_t initrd_gpa = 0;
+    uint64_t command_line_gpa = 0;
+    uint64_t stack_gpa = 0;
     int r = check_command_line(loading, start->command_line_max);
     if (r == 0)
         r = load_initrd(loading, start, &initrd_gpa);

@@ -109,7 +109,7 @@ static void plan_block(const struct loading *loading, const struct module_list *
                        struct block *ret)
 {
     *ret = (struct block){.map_at = INFO_SIZE};
-    ret->modules_at = ret->map_at + MEMORY_MAP_MAX * MAP_ENTRY_SIZE;
+    ret->modules_at = ret->map_at + (size_t)MEMORY_MAP_MAX * MAP_ENTRY_SIZE;
     ret->strings_at = ret->modules_at + list->count * MODULE_SIZE;
     ret->used = ret->strings_at;
     ret->size = ret->strings_at + sizeof(loader_name) +

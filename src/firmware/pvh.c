@@ -32,7 +32,6 @@ enum {
 static int load_initrd(struct loading *loading, uint64_t *ret_gpa)
 {
     const struct boot_file *initrd = &loading->config->initrd;
-    *ret_gpa = 0;
     if (initrd->bytes == NULL || initrd->length == 0)
         return 0;
     int r = loading_find(loading, initrd->length, AREA_4_GIB, "the initrd", ret_gpa);
@@ -83,8 +82,8 @@ int pvh_start(struct loading *loading, const struct elf_image *image, struct boo
 {
     struct boot_state state = {.mode = BOOT_MODE_PROTECTED_32, .rip = image->pvh_entry};
     const char *command_line = loading_command_line(loading);
-    uint64_t initrd_gpa;
-    uint64_t command_line_gpa;
+    uint64_t initrd_gpa = 0;
+    uint64_t command_line_gpa = 0;
     if (!elf_covers(image, image->pvh_entry))
         return loading_refuse(loading, -ENOEXEC, "PVH entry 0x%" PRIx32 " lies in no ELF segment",
                               image->pvh_entry);

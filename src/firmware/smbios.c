@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/cleanup.h"
 #include "firmware/area.h"
 
 enum {
@@ -53,10 +52,10 @@ struct structure {
 };
 
 struct table {
-    uint8_t *bytes; /* the area 0xF0000–0xFFFFF */
-    size_t used;    /* from the area's start */
+    size_t used; /* from the area's start */
     size_t count;
     size_t longest;
+    uint8_t bytes[AREA_SIZE]; /* 0xF0000–0xFFFFF */
 };
 
 static struct structure begin(enum structure_type type, uint8_t length, uint8_t instance)
@@ -252,11 +251,17 @@ static uint8_t checksum(const uint8_t *bytes, size_t length)
     return (uint8_t)(0x100 - (sum & 0xff));
 }
 
+/* An anchor, which has no final zero. */
+static void put_text(uint8_t *at, const char *text, size_t length)
+{
+    memcpy(at, text, length);
+}
+
 /* § 5.2.2 */
-static void put_entry_64(const struct table *table)
+static void put_entry_64(struct table *table)
 {
     uint8_t *entry = table->bytes + ENTRY_64_AT;
-    memcpy(entry, "_SM3_", 5);
+    put_text(entry, "_SM3_", 5);
     entry[0x06] = ENTRY_64_SIZE;
     entry[0x07] = 3; /* version 3.0 */
     entry[0x0a] = 1; /* revision of this entry point */
@@ -266,15 +271,15 @@ static void put_entry_64(const struct table *table)
 }
 
 /* § 5.2.1, for guests that know no other; the inner sum must be made first. */
-static void put_entry_32(const struct table *table)
+static void put_entry_32(struct table *table)
 {
     uint8_t *entry = table->bytes + ENTRY_32_AT;
-    memcpy(entry, "_SM_", 4);
+    put_text(entry, "_SM_", 4);
     entry[0x05] = ENTRY_32_SIZE;
     entry[0x06] = 2; /* version 2.8 */
     entry[0x07] = 8;
     put_le16(entry + 0x08, (uint16_t)table->longest);
-    memcpy(entry + 0x10, "_DMI_", 5);
+    put_text(entry + 0x10, "_DMI_", 5);
     put_le16(entry + 0x16, (uint16_t)(table->used - TABLE_AT));
     put_le32(entry + 0x18, (uint32_t)(AREA_SMBIOS + TABLE_AT));
     put_le16(entry + 0x1c, (uint16_t)table->count);
@@ -283,23 +288,31 @@ static void put_entry_32(const struct table *table)
     entry[0x04] = checksum(entry, ENTRY_32_SIZE);
 }
 
+static int build(struct mem *mem, const struct smbios_config *config, struct table *table,
+                 struct reason *reason)
+{
+    table->used = TABLE_AT;
+    int r = add_all(table, mem, config);
+    if (r < 0)
+        return reason_set(reason, r, "the SMBIOS tables do not fit their area");
+    put_entry_64(table);
+    put_entry_32(table);
+    r = mem_write(mem, AREA_SMBIOS, table->bytes, table->used);
+    if (r < 0)
+        return reason_set(reason, r, "no memory at 0x%x for the SMBIOS tables",
+                          (unsigned)AREA_SMBIOS);
+    return 0;
+}
+
 int smbios_build(struct mem *mem, const struct smbios_config *config, struct reason *reason)
 {
     if (config->cpu_count == 0 || config->cpu_count > UINT16_MAX)
         return reason_set(reason, -EINVAL, "SMBIOS tables are for 1 to %d processors, not %u",
                           UINT16_MAX, config->cpu_count);
-    auto_free uint8_t *bytes = calloc(1, AREA_SIZE);
-    if (bytes == NULL)
+    struct table *table = calloc(1, sizeof(*table));
+    if (table == NULL)
         return reason_set(reason, -ENOMEM, "no memory to build the SMBIOS tables in");
-    struct table table = {.bytes = bytes, .used = TABLE_AT};
-    int r = add_all(&table, mem, config);
-    if (r < 0)
-        return reason_set(reason, r, "the SMBIOS tables do not fit their area");
-    put_entry_64(&table);
-    put_entry_32(&table);
-    r = mem_write(mem, AREA_SMBIOS, bytes, table.used);
-    if (r < 0)
-        return reason_set(reason, r, "no memory at 0x%x for the SMBIOS tables",
-                          (unsigned)AREA_SMBIOS);
-    return 0;
+    int r = build(mem, config, table, reason);
+    free(table);
+    return r;
 }
