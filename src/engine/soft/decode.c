@@ -133,6 +133,15 @@ static uint8_t log2_scale(uint8_t scale)
     return (uint8_t)(scale <= 1 ? 0 : __builtin_ctz(scale));
 }
 
+/* ModRM.mod 0 with SIB.base 5: a 32-bit displacement and no base, whatever REX.B or VEX.B say.
+ * Zydis 4.0 gets VEX with a 32-bit address wrong. Intel SDM vol. 2A table 2-3. */
+static bool has_no_base(const ZydisDecodedInstruction *instruction)
+{
+    return (instruction->attributes & ZYDIS_ATTRIB_HAS_SIB) != 0 &&
+           instruction->address_width != 16 && instruction->raw.modrm.mod == 0 &&
+           (instruction->raw.sib.base & 7) == 5;
+}
+
 static void take_memory(const struct context *context, const ZydisDecodedOperand *operand,
                         struct op *op)
 {
@@ -144,6 +153,10 @@ static void take_memory(const struct context *context, const ZydisDecodedOperand
     op->disp = (uint64_t)mem->disp.value;
     if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP)
         op->disp += context->rip + context->instruction.length;
+    if (has_no_base(&context->instruction)) {
+        op->base = GPR_ZERO;
+        op->disp = (uint64_t)context->instruction.raw.disp.value;
+    }
     op->size = (uint8_t)(operand->size / 8);
     take_segment(context, mem, op);
 }
@@ -320,6 +333,20 @@ static bool is_shown(const struct decoder *decoder, const ZydisDecodedInstructio
     return cpuid_shows(decoder->partition, instruction->meta.isa_set);
 }
 
+/* F3 90 is PAUSE only without REX.B; with it, it is XCHG with R8 (Intel SDM vol. 2, XCHG). */
+static bool is_exchange_with_r8(const ZydisDecodedInstruction *instruction)
+{
+    return instruction->mnemonic == ZYDIS_MNEMONIC_PAUSE && instruction->raw.rex.B != 0;
+}
+
+static enum decode_result exchange_with_r8(struct op *op)
+{
+    op->rm = GPR_R8 * 8;
+    op->reg = GPR_RAX * 8;
+    op->run = op_xchg[FORM_RR][__builtin_ctz(op->width)];
+    return DECODE_GOES_ON;
+}
+
 enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, unsigned length,
                           uint64_t rip, uint32_t mode, struct op *ret)
 {
@@ -336,6 +363,8 @@ enum decode_result decode(struct decoder *decoder, const uint8_t *bytes, unsigne
     if (ZYAN_FAILED(status) || !is_shown(decoder, &context.instruction))
         return undefined(ret, op_undefined, length);
     take_operands(&context, ret);
+    if (is_exchange_with_r8(&context.instruction))
+        return exchange_with_r8(ret);
     const struct rule *rule = rule_find(&context.instruction, context.operand);
     if (rule == NULL)
         return make_thunk(decoder, &context, ret);

@@ -136,6 +136,23 @@ int memory_fetch(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa)
     return STEP_NEXT;
 }
 
+/* Intel SDM vol. 3A table 6-7; environments and areas of the x87 go by their smallest word. */
+static unsigned natural_alignment(unsigned size)
+{
+    switch (size) {
+    case 10:
+        return 8;
+    case 14:
+    case 94:
+        return 2;
+    case 28:
+    case 108:
+        return 4;
+    default:
+        return size <= 32 && (size & (size - 1)) == 0 ? size : 1;
+    }
+}
+
 /* Check the whole access before any byte moves: one piece, or two when it crosses into the next
  * page. */
 static int translate_all(struct cpu *cpu, uint64_t linear, unsigned size, unsigned access,
@@ -144,7 +161,7 @@ static int translate_all(struct cpu *cpu, uint64_t linear, unsigned size, unsign
     if (cpu_ia32e(cpu) && (!is_canonical(linear) || !is_canonical(linear + size - 1)))
         return not_canonical(cpu, access);
     bool aligned_only = cpu_checks_alignment(cpu) && (access & (ACCESS_SYSTEM | ACCESS_FETCH)) == 0;
-    if (aligned_only && size <= 32 && (size & (size - 1)) == 0 && (linear & (size - 1)) != 0)
+    if (aligned_only && (linear & (natural_alignment(size) - 1)) != 0)
         return fault_code(cpu, VECTOR_AC, 0);
     unsigned room = (unsigned)(MEM_PAGE_SIZE - (linear & ~PAGE_MASK));
     unsigned first = size < room ? size : room;
