@@ -942,8 +942,8 @@ void test_main(void)
         {"ioapic", ioapic},
         {"pit", pit},
         {"pic", pic},
-        {"several", several_cpus},
         {"x2apic", x2apic},
+        {"several", several_cpus},
     };
     smp_start();
     run_groups(groups, ARRAY_LENGTH(groups));
