@@ -277,6 +277,8 @@ static bool may_be_within(const struct build *build, bool last)
     }
     if (build_pushes_segment(build) || open_within_sequence(build))
         return false;
+    if (build->instruction.meta.isa_set == ZYDIS_ISA_SET_SHA) /* see vendors_differ */
+        return false;
     switch (build->group) {
     case GROUP_XSAVE:
         return false;

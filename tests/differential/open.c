@@ -41,7 +41,15 @@ static const uint16_t byte_masked[] = {ZYDIS_MNEMONIC_MASKMOVQ, ZYDIS_MNEMONIC_M
 static const uint16_t element_masked[] = {ZYDIS_MNEMONIC_VMASKMOVPS, ZYDIS_MNEMONIC_VMASKMOVPD,
                                           ZYDIS_MNEMONIC_VPMASKMOVD, ZYDIS_MNEMONIC_VPMASKMOVQ};
 
-static const uint16_t pop_all[] = {ZYDIS_MNEMONIC_POPA, ZYDIS_MNEMONIC_POPAD};
+/* Several stack slots, in any order. */
+static const uint16_t many_slots[] = {
+    ZYDIS_MNEMONIC_PUSHA, ZYDIS_MNEMONIC_PUSHAD, ZYDIS_MNEMONIC_POPA,  ZYDIS_MNEMONIC_POPAD,
+    ZYDIS_MNEMONIC_IRET,  ZYDIS_MNEMONIC_IRETD,  ZYDIS_MNEMONIC_IRETQ,
+};
+
+/* Which of two operands is read first: SDM vol. 2A, CMPS. */
+static const uint16_t compare_strings[] = {ZYDIS_MNEMONIC_CMPSB, ZYDIS_MNEMONIC_CMPSW,
+                                           ZYDIS_MNEMONIC_CMPSD, ZYDIS_MNEMONIC_CMPSQ};
 
 /* Areas of XSAVE's and FSAVE's kind are gone through in an order that the manual leaves open. */
 static bool moves_an_area(const struct build *build)
@@ -99,10 +107,6 @@ static bool is_half_aligned(const struct build *build, const struct diff_result 
 static bool has_open_order(const struct build *build)
 {
     switch (build->mnemonic) {
-    case ZYDIS_MNEMONIC_CMPSB:
-    case ZYDIS_MNEMONIC_CMPSW:
-    case ZYDIS_MNEMONIC_CMPSD:
-    case ZYDIS_MNEMONIC_CMPSQ:
     case ZYDIS_MNEMONIC_LDS:
     case ZYDIS_MNEMONIC_LES:
     case ZYDIS_MNEMONIC_LFS:
@@ -129,17 +133,16 @@ static bool is_open_instruction(const struct build *build, const struct diff_res
         return differ && (any || is_alignment(native, guest));
     if (IS_ANY(build->mnemonic, element_masked))
         return is_alignment(native, guest);
-    /* Registers popped before the fault may be there already. */
-    if (IS_ANY(build->mnemonic, pop_all))
-        return addresses;
+    /* Two operands or several slots; registers popped before the fault may be there already. */
+    if (IS_ANY(build->mnemonic, compare_strings) || IS_ANY(build->mnemonic, many_slots))
+        return addresses || (both && differ);
     /* Only elements right of the faulting one are sure to be loaded: SDM vol. 2C, VGATHERDPS. */
     if (build->instruction.meta.category == ZYDIS_CATEGORY_AVX2GATHER)
         return addresses && !differ;
     /* Two bytes or the whole slot: SDM vol. 2B, PUSH. */
     if (build_pushes_segment(build))
         return differ;
-    /* SDM vol. 2A lists a segment that is not writable as #GP; a processor may see it on writing.
-     */
+    /* A segment that may not be written is #GP (SDM vol. 2A), but it need not write. */
     if (build->mnemonic == ZYDIS_MNEMONIC_ARPL)
         return differ && any;
     if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
@@ -163,12 +166,7 @@ bool open_to_processors(const struct build *build, const struct diff_result *nat
     return may_be_aligned(build) && is_limit_fault(native) && is_limit_fault(guest);
 }
 
-/* Several stack slots, in any order. */
-static const uint16_t many_slots[] = {
-    ZYDIS_MNEMONIC_PUSHA, ZYDIS_MNEMONIC_PUSHAD, ZYDIS_MNEMONIC_POPA,  ZYDIS_MNEMONIC_POPAD,
-    ZYDIS_MNEMONIC_IRET,  ZYDIS_MNEMONIC_IRETD,  ZYDIS_MNEMONIC_IRETQ,
-};
-
+/* Loads of an area; see moves_an_area. */
 static const uint16_t area_loads[] = {ZYDIS_MNEMONIC_FRSTOR, ZYDIS_MNEMONIC_FLDENV};
 
 /* Their undefined flags are not the host's, since the engine computes them itself. */
@@ -194,7 +192,7 @@ bool open_within_sequence(const struct build *build)
     ZydisInstructionCategory category = build->instruction.meta.category;
     bool branches = build->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
     if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
-        (!branches && has_open_order(build)))
+        (!branches && has_open_order(build)) || IS_ANY(mnemonic, compare_strings))
         return true;
     return IS_ANY(mnemonic, area_loads) || IS_ANY(mnemonic, decimal) ||
            IS_ANY(mnemonic, byte_masked) || IS_ANY(mnemonic, element_masked) ||
