@@ -175,11 +175,17 @@ static void cut_at_page(struct build *build)
 }
 
 /*
- * VEX encodings of mask registers, which Zydis refuses for bits that the host does not look at:
+ * Bytes that Zydis refuses though the host executes them. Of EVEX the guest knows nothing either
+ * way. MPX's opcodes (0F 1A, 0F 1B) are no-operations, LOCK VERR is no #UD, on Zen 4.
+ *
+ * So are VEX encodings of mask registers, for bits that the host does not look at:
  * opcodes 41-4B, 90-99 of map 1 and 30-33 of map 3.
  */
-static bool is_mask_register_code(const uint8_t *code)
+static bool is_refused_by_zydis_only(const uint8_t *code)
 {
+    if (memchr(code, 0x62, 5) != NULL || memmem(code, 8, "\x0f\x1a", 2) != NULL ||
+        memmem(code, 8, "\x0f\x1b", 2) != NULL || memmem(code, 8, "\x0f\x00", 2) != NULL)
+        return true;
     const uint8_t *vex = memchr(code, 0xc4, 5);
     const uint8_t *short_vex = memchr(code, 0xc5, 5);
     uint8_t opcode = vex != NULL ? vex[3] : short_vex != NULL ? short_vex[2] : 0;
@@ -193,7 +199,7 @@ static bool is_mask_register_code(const uint8_t *code)
  */
 static bool vendors_differ(const struct build *build)
 {
-    if (!build->decoded && is_mask_register_code(build->c.code))
+    if (!build->decoded && is_refused_by_zydis_only(build->c.code))
         return true;
     if (!build->decoded)
         return memchr(build->c.code, 0xf0, 4) != NULL &&
@@ -202,9 +208,7 @@ static bool vendors_differ(const struct build *build)
     if (build->instruction.meta.isa_set != ZYDIS_ISA_SET_SHA ||
         build->operands[1].type != ZYDIS_OPERAND_TYPE_MEMORY)
         return false;
-    struct build second = *build;
-    second.operands[0] = build->operands[1];
-    return build_operand_address(&second) % 16 != 0;
+    return build_operand_address(build, 1) % 16 != 0;
 }
 
 /*
@@ -231,7 +235,10 @@ static bool finish(const struct build_context *context, struct rng *rng, struct 
     case POLICY_COMPARE:
         break;
     }
-    if (rng_percent(rng, 1))
+    /* UD0 and UD1 have no ModRM byte on AMD. */
+    bool has_length =
+        build->mnemonic != ZYDIS_MNEMONIC_UD0 && build->mnemonic != ZYDIS_MNEMONIC_UD1;
+    if (has_length && rng_percent(rng, 1))
         build->kind = BUILD_EDGE;
     place(rng, build);
     prepare_operands(rng, build);
@@ -269,6 +276,8 @@ static bool may_be_within(const struct build *build, bool last)
         break;
     }
     if (build_pushes_segment(build) || open_within_sequence(build))
+        return false;
+    if (build->instruction.meta.isa_set == ZYDIS_ISA_SET_SHA) /* see vendors_differ */
         return false;
     switch (build->group) {
     case GROUP_XSAVE:
@@ -385,9 +394,9 @@ uint64_t build_stack_address(const struct build *build)
     return (build->c.in.gpr[4] & mask) + build_segment_base(build, ZYDIS_REGISTER_SS);
 }
 
-uint64_t build_operand_address(const struct build *build)
+uint64_t build_operand_address(const struct build *build, unsigned index)
 {
-    const ZydisDecodedOperand *operand = &build->operands[0];
+    const ZydisDecodedOperand *operand = &build->operands[index];
     ZyanU64 address = 0;
     ZydisRegisterContext registers = {0};
     for (unsigned i = 0; i < 16; i++) {

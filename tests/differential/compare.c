@@ -186,7 +186,7 @@ static unsigned ignored_spans(const struct build *build, struct span ret[3])
         ret[0] = (struct span){build_stack_address(build) - size, 2, size - 2};
         return 1;
     }
-    uint64_t base = build_operand_address(build);
+    uint64_t base = build_operand_address(build, 0);
     switch (build->mnemonic) {
     case ZYDIS_MNEMONIC_FNSTENV:
     case ZYDIS_MNEMONIC_FNSAVE:

@@ -19,12 +19,14 @@
 #define DIFF_RW1  (DIFF_RW0 + DIFF_PAGE)
 #define DIFF_RO   (DIFF_RW1 + DIFF_PAGE)
 /*
- * The child's IRET frame lies here, since IRET to a 16-bit stack segment leaves bits 16 up of the
- * stack pointer as they were: cases with such a segment start with these very bits.
+ * IRET to a 16-bit stack segment leaves bits 16 up of the stack pointer as they were: cases with
+ * such a segment start with those of DIFF_ENTRY. The child's IRET frame lies in this page, far
+ * above the stack pointers of cases.
  */
-#define DIFF_ENTRY     UINT64_C(0x10030000)
-#define DIFF_RW_SIZE   0x2000U
-#define DIFF_DATA_SIZE 0x3000U
+#define DIFF_ENTRY      UINT64_C(0x10030000)
+#define DIFF_ENTRY_PAGE (DIFF_ENTRY + 0xf000)
+#define DIFF_RW_SIZE    0x2000U
+#define DIFF_DATA_SIZE  0x3000U
 
 /* Selectors as Linux gives them to user mode; the guest's GDT has the same at the same places. */
 enum {

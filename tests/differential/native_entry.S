@@ -39,8 +39,8 @@ native_run:
     xor %edx, %edx
     xrstor64 192(%rdi)
 
-    /* DIFF_ENTRY of layout.h, and room for the frame */
-    mov $0x10030800, %esp
+    /* DIFF_ENTRY_PAGE of layout.h, and room for the frame */
+    mov $0x1003f800, %esp
     movzwl 164(%rdi), %eax
     push %rax
     push 32(%rdi)

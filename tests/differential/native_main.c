@@ -163,7 +163,7 @@ static struct views map_pages(void)
     map_at(fd, DIFF_CODE, DIFF_PAGE, PROT_READ | PROT_EXEC, 0);
     map_at(fd, DIFF_RW0, DIFF_RW_SIZE, PROT_READ | PROT_WRITE, DIFF_PAGE);
     map_at(fd, DIFF_RO, DIFF_PAGE, PROT_READ, DIFF_PAGE + DIFF_RW_SIZE);
-    map_at(fd, DIFF_ENTRY, DIFF_PAGE, PROT_READ | PROT_WRITE, DIFF_PAGE + DIFF_DATA_SIZE);
+    map_at(fd, DIFF_ENTRY_PAGE, DIFF_PAGE, PROT_READ | PROT_WRITE, DIFF_PAGE + DIFF_DATA_SIZE);
     return (struct views){.code = view, .data = view + DIFF_PAGE};
 }
 

@@ -41,9 +41,23 @@ static const uint16_t byte_masked[] = {ZYDIS_MNEMONIC_MASKMOVQ, ZYDIS_MNEMONIC_M
 static const uint16_t element_masked[] = {ZYDIS_MNEMONIC_VMASKMOVPS, ZYDIS_MNEMONIC_VMASKMOVPD,
                                           ZYDIS_MNEMONIC_VPMASKMOVD, ZYDIS_MNEMONIC_VPMASKMOVQ};
 
+/* Several stack slots, in any order. */
+static const uint16_t many_slots[] = {
+    ZYDIS_MNEMONIC_PUSHA, ZYDIS_MNEMONIC_PUSHAD, ZYDIS_MNEMONIC_POPA,  ZYDIS_MNEMONIC_POPAD,
+    ZYDIS_MNEMONIC_IRET,  ZYDIS_MNEMONIC_IRETD,  ZYDIS_MNEMONIC_IRETQ,
+};
+
 /* Which of two operands is read first: SDM vol. 2A, CMPS. */
-static const uint16_t two_operands[] = {ZYDIS_MNEMONIC_CMPSB, ZYDIS_MNEMONIC_CMPSW,
-                                        ZYDIS_MNEMONIC_CMPSD, ZYDIS_MNEMONIC_CMPSQ};
+static const uint16_t compare_strings[] = {ZYDIS_MNEMONIC_CMPSB, ZYDIS_MNEMONIC_CMPSW,
+                                           ZYDIS_MNEMONIC_CMPSD, ZYDIS_MNEMONIC_CMPSQ};
+
+/* Areas of XSAVE's and FSAVE's kind are gone through in an order that the manual leaves open. */
+static bool moves_an_area(const struct build *build)
+{
+    return build->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+           (build->group == GROUP_XSAVE || build->group == GROUP_X87) &&
+           build->operands[0].size >= 112;
+}
 
 /* An operand that is misaligned and lies outside of the stack segment may raise #GP or #SS. */
 static bool may_be_aligned(const struct build *build)
@@ -71,13 +85,70 @@ static bool is_locked_illegally(const struct build *build, const struct diff_res
            guest->vector == VECTOR_UD;
 }
 
-/* #AC or #GP for a misaligned area, where both are due: SDM vol. 2A, FXSAVE. */
-static bool is_area_alignment(const struct build *build, const struct diff_result *native,
-                              const struct diff_result *guest)
+static bool is_alignment(const struct diff_result *native, const struct diff_result *guest)
 {
-    return build->group == GROUP_XSAVE &&
-           (native->vector == VECTOR_AC || guest->vector == VECTOR_AC) &&
-           (native->vector == VECTOR_GP || guest->vector == VECTOR_GP);
+    return (native->vector == VECTOR_AC) != (guest->vector == VECTOR_AC);
+}
+
+/* #AC for 32 bytes that are aligned to 16: SDM vol. 3A table 6-7 names no such type. */
+static bool is_half_aligned(const struct build *build, const struct diff_result *native,
+                            const struct diff_result *guest)
+{
+    if (!is_alignment(native, guest))
+        return false;
+    for (unsigned i = 0; i < build->instruction.operand_count_visible; i++)
+        if (build->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+            build->operands[i].size == 256 && build_operand_address(build, i) % 16 == 0)
+            return true;
+    return false;
+}
+
+/* Instructions whose several accesses and checks come in an order of the processor's own. */
+static bool has_open_order(const struct build *build)
+{
+    switch (build->mnemonic) {
+    case ZYDIS_MNEMONIC_LDS:
+    case ZYDIS_MNEMONIC_LES:
+    case ZYDIS_MNEMONIC_LFS:
+    case ZYDIS_MNEMONIC_LGS:
+    case ZYDIS_MNEMONIC_LSS:
+        return true;
+    default:
+        break;
+    }
+    if (build_pushes_segment(build) || moves_an_area(build))
+        return true;
+    return build->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE ||
+           build->instruction.meta.category == ZYDIS_CATEGORY_RET;
+}
+
+static bool is_open_instruction(const struct build *build, const struct diff_result *native,
+                                const struct diff_result *guest)
+{
+    bool differ = native->vector != guest->vector;
+    bool addresses = is_address_fault(native) && is_address_fault(guest);
+    bool both = is_fault(native) && is_fault(guest);
+    bool any = is_address_fault(native) || is_address_fault(guest);
+    if (IS_ANY(build->mnemonic, byte_masked))
+        return differ && (any || is_alignment(native, guest));
+    if (IS_ANY(build->mnemonic, element_masked))
+        return is_alignment(native, guest);
+    /* Two operands or several slots; registers popped before the fault may be there already. */
+    if (IS_ANY(build->mnemonic, compare_strings) || IS_ANY(build->mnemonic, many_slots))
+        return addresses || (both && differ);
+    /* Only elements right of the faulting one are sure to be loaded: SDM vol. 2C, VGATHERDPS. */
+    if (build->instruction.meta.category == ZYDIS_CATEGORY_AVX2GATHER)
+        return addresses && !differ;
+    /* Two bytes or the whole slot: SDM vol. 2B, PUSH. */
+    if (build_pushes_segment(build))
+        return differ;
+    /* A segment that may not be written is #GP (SDM vol. 2A), but it need not write. */
+    if (build->mnemonic == ZYDIS_MNEMONIC_ARPL)
+        return differ && any;
+    if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
+        build->instruction.meta.category == ZYDIS_CATEGORY_INTERRUPT)
+        return both && any;
+    return has_open_order(build) && differ && both;
 }
 
 bool open_to_processors(const struct build *build, const struct diff_result *native,
@@ -88,43 +159,20 @@ bool open_to_processors(const struct build *build, const struct diff_result *nat
     if (build->kind == BUILD_SEQUENCE)
         return is_limit_fault(native) && is_limit_fault(guest) && build->mode != DIFF_MODE64;
     bool differ = native->vector != guest->vector;
-    bool addresses = is_address_fault(native) && is_address_fault(guest);
-    if (IS_ANY(build->mnemonic, byte_masked))
-        return is_address_fault(native) != is_address_fault(guest);
-    if (IS_ANY(build->mnemonic, element_masked))
-        return differ && (native->vector == VECTOR_AC || guest->vector == VECTOR_AC);
-    if (IS_ANY(build->mnemonic, two_operands))
-        return differ ? native->vector >= VECTOR_SS && guest->vector >= VECTOR_SS : addresses;
-    /* Only elements right of the faulting one are sure to be loaded: SDM vol. 2C, VGATHERDPS. */
-    if (build->instruction.meta.category == ZYDIS_CATEGORY_AVX2GATHER)
-        return addresses && !differ;
-    /* Whether the selector is checked or the stack read first. */
-    if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
-        return is_fault(native) && is_fault(guest) && differ && addresses;
-    /* Two bytes or the whole slot: SDM vol. 2B, PUSH. */
-    if (build_pushes_segment(build))
-        return differ && (is_address_fault(native) || is_address_fault(guest));
-    if (is_area_alignment(build, native, guest))
+    if (is_open_instruction(build, native, guest) || is_half_aligned(build, native, guest))
         return true;
-    if (build->mode != DIFF_MODE64 && differ && addresses && may_wrap(native))
+    if (build->mode != DIFF_MODE64 && differ && is_address_fault(guest) && may_wrap(native))
         return true;
-    return may_be_aligned(build) && native->vector == VECTOR_GP && guest->vector == VECTOR_SS &&
-           native->error == 0;
+    return may_be_aligned(build) && is_limit_fault(native) && is_limit_fault(guest);
 }
 
-/* Several stack slots, in any order. */
-static const uint16_t many_slots[] = {
-    ZYDIS_MNEMONIC_PUSHA, ZYDIS_MNEMONIC_PUSHAD, ZYDIS_MNEMONIC_POPA,  ZYDIS_MNEMONIC_POPAD,
-    ZYDIS_MNEMONIC_IRET,  ZYDIS_MNEMONIC_IRETD,  ZYDIS_MNEMONIC_IRETQ,
-};
-
+/* Loads of an area; see moves_an_area. */
 static const uint16_t area_loads[] = {ZYDIS_MNEMONIC_FRSTOR, ZYDIS_MNEMONIC_FLDENV};
 
 /* Their undefined flags are not the host's, since the engine computes them itself. */
 static const uint16_t decimal[] = {ZYDIS_MNEMONIC_AAA, ZYDIS_MNEMONIC_AAS, ZYDIS_MNEMONIC_AAM,
                                    ZYDIS_MNEMONIC_AAD, ZYDIS_MNEMONIC_DAA, ZYDIS_MNEMONIC_DAS};
 
-/* Areas of XSAVE's and FSAVE's kind are gone through in an order that the manual leaves open. */
 bool open_address(const struct build *build, const struct diff_result *native,
                   const struct diff_result *guest)
 {
@@ -135,19 +183,19 @@ bool open_address(const struct build *build, const struct diff_result *native,
         return (uint32_t)native->cr2 - (uint32_t)guest->cr2 + 40 <= 80;
     if (IS_ANY(build->mnemonic, byte_masked))
         return native->cr2 - guest->cr2 + 16 <= 32;
-    return build->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
-           (build->group == GROUP_XSAVE || build->group == GROUP_X87) &&
-           build->operands[0].size > 128 && native->cr2 - guest->cr2 + DIFF_PAGE / 2 < DIFF_PAGE;
+    return moves_an_area(build) && native->cr2 - guest->cr2 + DIFF_PAGE / 2 < DIFF_PAGE;
 }
 
 bool open_within_sequence(const struct build *build)
 {
     ZydisMnemonic mnemonic = build->mnemonic;
     ZydisInstructionCategory category = build->instruction.meta.category;
-    if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+    bool branches = build->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
+    if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
+        (!branches && has_open_order(build)) || IS_ANY(mnemonic, compare_strings))
         return true;
     return IS_ANY(mnemonic, area_loads) || IS_ANY(mnemonic, decimal) ||
            IS_ANY(mnemonic, byte_masked) || IS_ANY(mnemonic, element_masked) ||
-           IS_ANY(mnemonic, two_operands) || IS_ANY(mnemonic, many_slots) ||
-           category == ZYDIS_CATEGORY_AVX2GATHER || category == ZYDIS_CATEGORY_IOSTRINGOP;
+           IS_ANY(mnemonic, many_slots) || category == ZYDIS_CATEGORY_AVX2GATHER ||
+           category == ZYDIS_CATEGORY_IOSTRINGOP;
 }

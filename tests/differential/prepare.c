@@ -5,20 +5,15 @@
  * register, or its displacement in the code; then come values without which the instruction would
  * do nothing but fault: branch targets, selectors, small counts, divisible numbers.
  */
+#include "prepare.h"
+
 #include "base/bytes.h"
 #include "build.h"
 #include "values.h"
 
-struct preparing {
-    struct rng *rng;
-    struct build *build;
-    uint64_t target[2]; /* linear addresses of the first memory operands */
-    unsigned targets;
-};
-
 /* ---- small views of the operands ---- */
 
-static int gpr_of(ZydisRegister reg)
+int preparing_gpr(ZydisRegister reg)
 {
     ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
     if (ZydisRegisterGetClass(whole) != ZYDIS_REGCLASS_GPR64)
@@ -26,7 +21,7 @@ static int gpr_of(ZydisRegister reg)
     return ZydisRegisterGetId(whole);
 }
 
-static void set_gpr(struct preparing *p, int gpr, uint64_t value)
+void preparing_set_gpr(struct preparing *p, int gpr, uint64_t value)
 {
     if (gpr < 0)
         return;
@@ -35,7 +30,7 @@ static void set_gpr(struct preparing *p, int gpr, uint64_t value)
     p->build->c.in.gpr[gpr] = p->build->mode == DIFF_MODE64 ? value : value & 0xffffffff;
 }
 
-static uint64_t next_rip(const struct build *build)
+uint64_t preparing_next_rip(const struct build *build)
 {
     return build->c.in.rip + build->at + build->instruction.length;
 }
@@ -52,7 +47,7 @@ static bool is_far_or_near_branch(const struct build *build)
 
 /* ---- targets ---- */
 
-static uint64_t odd_target(struct rng *rng, uint32_t size)
+uint64_t preparing_odd_target(struct rng *rng, uint32_t size)
 {
     switch (rng_below(rng, 12)) {
     case 0:
@@ -103,7 +98,7 @@ static uint64_t pick_target(struct preparing *p, const ZydisDecodedOperand *oper
     if (size > 1024)
         size = 1024;
     if (rng_percent(rng, 12))
-        return odd_target(rng, size);
+        return preparing_odd_target(rng, size);
     if (takes_image(p->build) && rng_percent(rng, 80))
         return DIFF_RW0 + VALUES_IMAGE_FIRST +
                (uint64_t)rng_below(rng, VALUES_IMAGES) * VALUES_IMAGE_STEP;
@@ -130,7 +125,7 @@ static bool is_free(const struct preparing *p, int gpr)
 
 static uint64_t register_part(const struct build *build, ZydisRegister reg)
 {
-    int gpr = gpr_of(reg);
+    int gpr = preparing_gpr(reg);
     if (gpr < 0)
         return 0;
     uint64_t value = build->c.in.gpr[gpr];
@@ -145,15 +140,15 @@ static void set_address_register(struct preparing *p, int gpr, uint64_t value)
         uint64_t mask = (UINT64_C(1) << width) - 1;
         value = (value & mask) | (rng_next(p->rng) & ~mask);
     }
-    set_gpr(p, gpr, value);
+    preparing_set_gpr(p, gpr, value);
     p->build->fixed |= 1U << gpr;
 }
 
 static void aim_by_registers(struct preparing *p, const ZydisDecodedOperand *operand,
                              uint64_t wanted)
 {
-    int base = gpr_of(operand->mem.base);
-    int index = gpr_of(operand->mem.index);
+    int base = preparing_gpr(operand->mem.base);
+    int index = preparing_gpr(operand->mem.index);
     uint64_t scale = operand->mem.scale;
     wanted -= (uint64_t)operand->mem.disp.value;
     if (is_free(p, base) && base == index && operand->mem.index != ZYDIS_REGISTER_AL)
@@ -207,38 +202,16 @@ static void aim(struct preparing *p, const ZydisDecodedOperand *operand)
         wanted = DIFF_RW1 - build_segment_base(p->build, operand->mem.segment);
     }
     if (operand->mem.base == ZYDIS_REGISTER_RIP || operand->mem.base == ZYDIS_REGISTER_EIP)
-        patch_displacement(p->build, wanted - next_rip(p->build));
-    else if (gpr_of(operand->mem.base) < 0 && gpr_of(operand->mem.index) < 0)
+        patch_displacement(p->build, wanted - preparing_next_rip(p->build));
+    else if (preparing_gpr(operand->mem.base) < 0 && preparing_gpr(operand->mem.index) < 0)
         patch_displacement(p->build, wanted);
     else
         aim_by_registers(p, operand, wanted);
 }
 
-/* ---- branches ---- */
+/* ---- single instructions ---- */
 
-/* A place in the code page outside of the case's own bytes: int3 ends the case there. */
-static uint64_t code_address(struct preparing *p)
-{
-    uint32_t start = p->build->c.code_offset;
-    uint32_t end = start + p->build->at + ZYDIS_MAX_INSTRUCTION_LENGTH;
-    uint32_t offset = 0;
-    do {
-        offset = rng_percent(p->rng, 80) ? start - 120 + rng_below(p->rng, 240)
-                                         : rng_below(p->rng, DIFF_PAGE);
-    } while (offset + 1 > start && offset < end);
-    offset %= DIFF_PAGE;
-    return p->build->mode == DIFF_MODE16 ? offset : DIFF_CODE + offset;
-}
-
-static uint64_t branch_target(struct preparing *p)
-{
-    if (rng_percent(p->rng, 85))
-        return code_address(p);
-    return rng_percent(p->rng, 50) ? odd_target(p->rng, 8)
-                                   : DIFF_RW0 + rng_below(p->rng, DIFF_DATA_SIZE);
-}
-
-static uint16_t selector(struct preparing *p)
+uint16_t preparing_selector(struct preparing *p)
 {
     static const uint16_t choices[] = {
         0,
@@ -268,122 +241,14 @@ static uint16_t selector(struct preparing *p)
     return choices[rng_below(p->rng, sizeof(choices) / sizeof(choices[0]))];
 }
 
-/*
- * Not from a 16-bit stack into 64-bit code: with which width the rest of the transfer then uses the
- * stack differs.
- */
-static uint16_t code_selector(struct preparing *p)
-{
-    if (p->build->c.in.segment[DIFF_SS] == DIFF_LDT_SELECTOR(DIFF_LDT_STACK16))
-        return rng_percent(p->rng, 70) ? DIFF_LDT_SELECTOR(DIFF_LDT_CODE16) : DIFF_USER_CS32;
-    if (p->build->mode == DIFF_MODE16 && rng_percent(p->rng, 70))
-        return DIFF_LDT_SELECTOR(DIFF_LDT_CODE16);
-    if (rng_percent(p->rng, 70))
-        return rng_percent(p->rng, 50) ? DIFF_USER_CS32 : DIFF_USER_CS64;
-    return selector(p);
-}
-
-static void prepare_relative(struct preparing *p)
-{
-    struct build *build = p->build;
-    unsigned size = build->instruction.raw.imm[0].size / 8U;
-    uint64_t next = next_rip(build);
-    uint64_t target = branch_target(p);
-    if (size == 1) {
-        /* Backward clear of the case's own bytes, or forward. */
-        uint32_t own = build->at + build->instruction.length;
-        uint64_t distance = rng_percent(p->rng, 50)
-                                ? rng_below(p->rng, 128)
-                                : (uint64_t)0 - own - 1 - rng_below(p->rng, 128 - own);
-        target = next + distance;
-    }
-    uint64_t value = target - next;
-    for (unsigned i = 0; i < size; i++)
-        build->c.code[build->at + build->instruction.raw.imm[0].offset + i] =
-            (uint8_t)(value >> 8 * i);
-}
-
-/* offset, selector and, for IRET, flags, stack pointer and stack segment. */
-static void put_frame(struct preparing *p, uint64_t address, unsigned size, unsigned words)
-{
-    uint64_t word[5] = {branch_target(p), code_selector(p), rng_next(p->rng) & 0x240fd5,
-                        DIFF_RW0 + rng_below(p->rng, DIFF_RW_SIZE), DIFF_USER_DS};
-    uint8_t bytes[40];
-    if (rng_percent(p->rng, 10))
-        word[4] = selector(p);
-    for (unsigned i = 0; i < words; i++)
-        memcpy(bytes + (size_t)i * size, &word[i], size);
-    build_patch(p->build, address, bytes, (size_t)words * size);
-}
-
-static void prepare_far_memory(struct preparing *p)
-{
-    unsigned size = p->build->operands[0].size / 8U; /* 4, 6 or 10 with the selector */
-    uint8_t bytes[10];
-    put_le64(bytes, branch_target(p));
-    put_le16(bytes + size - 2, code_selector(p));
-    build_patch(p->build, p->target[0], bytes, size);
-}
-
-static void prepare_far_pointer(struct preparing *p)
-{
-    struct build *build = p->build;
-    unsigned size = build->instruction.operand_width == 16 ? 2 : 4;
-    uint64_t target = branch_target(p);
-    uint8_t *at = build->c.code + build->at + build->instruction.length - 2 - size;
-    memcpy(at, &target, size);
-    put_le16(at + size, code_selector(p));
-}
-
-static void prepare_return(struct preparing *p)
-{
-    uint64_t top = build_stack_address(p->build);
-    unsigned size = p->build->instruction.operand_width / 8U;
-    switch (p->build->mnemonic) {
-    case ZYDIS_MNEMONIC_IRET:
-    case ZYDIS_MNEMONIC_IRETD:
-    case ZYDIS_MNEMONIC_IRETQ:
-        put_frame(p, top, size, 5);
-        break;
-    default:
-        put_frame(p, top, size,
-                  p->build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ? 2 : 1);
-    }
-}
-
-static void prepare_branch(struct preparing *p)
-{
-    const struct build *build = p->build;
-    const ZydisDecodedOperand *operand = &build->operands[0];
-    if (build->instruction.meta.category == ZYDIS_CATEGORY_RET ||
-        build->instruction.operand_count_visible == 0) {
-        prepare_return(p);
-        return;
-    }
-    if (operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operand->imm.is_relative) {
-        prepare_relative(p);
-    } else if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER) {
-        set_gpr(p, gpr_of(operand->reg.value), branch_target(p));
-    } else if (operand->type == ZYDIS_OPERAND_TYPE_POINTER) {
-        prepare_far_pointer(p);
-    } else if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {
-        prepare_far_memory(p);
-    } else {
-        uint8_t bytes[8];
-        put_le64(bytes, branch_target(p));
-        build_patch(p->build, p->target[0], bytes, sizeof(bytes));
-    }
-}
-
-/* ---- single instructions ---- */
-
 static void put_operand(struct preparing *p, unsigned index, uint64_t value)
 {
     const ZydisDecodedOperand *operand = &p->build->operands[index];
     uint8_t bytes[8];
     put_le64(bytes, value);
-    if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER && is_free(p, gpr_of(operand->reg.value)))
-        set_gpr(p, gpr_of(operand->reg.value), value);
+    if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+        is_free(p, preparing_gpr(operand->reg.value)))
+        preparing_set_gpr(p, preparing_gpr(operand->reg.value), value);
     else if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY && p->targets > 0)
         build_patch(p->build, p->target[0], bytes, operand->size / 8U > 8 ? 8 : operand->size / 8U);
 }
@@ -401,9 +266,9 @@ static void prepare_division(struct preparing *p)
     uint64_t high = extends ? ~UINT64_C(0) : 0;
     high += rng_percent(p->rng, 50) ? rng_below(p->rng, 16) : 0;
     if (size == 8)
-        set_gpr(p, 0, (low & ~UINT64_C(0xff00)) | (high & 0xff) << 8);
+        preparing_set_gpr(p, 0, (low & ~UINT64_C(0xff00)) | (high & 0xff) << 8);
     else if (is_free(p, 2))
-        set_gpr(p, 2, high);
+        preparing_set_gpr(p, 2, high);
 }
 
 /* The comparison should succeed in half of the cases. */
@@ -430,8 +295,9 @@ static void prepare_bit_offset(struct preparing *p)
     if (p->build->operands[0].type != ZYDIS_OPERAND_TYPE_MEMORY ||
         offset->type != ZYDIS_OPERAND_TYPE_REGISTER || rng_percent(p->rng, 5))
         return;
-    if (is_free(p, gpr_of(offset->reg.value)))
-        set_gpr(p, gpr_of(offset->reg.value), (uint64_t)rng_below(p->rng, 16000) - 8000);
+    if (is_free(p, preparing_gpr(offset->reg.value)))
+        preparing_set_gpr(p, preparing_gpr(offset->reg.value),
+                          (uint64_t)rng_below(p->rng, 16000) - 8000);
 }
 
 static void prepare_bound(struct preparing *p)
@@ -451,7 +317,7 @@ static void prepare_far_load(struct preparing *p)
     uint8_t bytes[10];
     unsigned size = p->build->operands[0].size / 8U;
     put_le64(bytes, rng_next(p->rng));
-    put_le16(bytes + size, selector(p));
+    put_le16(bytes + size, preparing_selector(p));
     build_patch(p->build, p->target[0], bytes, (size_t)size + 2);
 }
 
@@ -462,8 +328,8 @@ static void prepare_far_load(struct preparing *p)
 static void prepare_components(struct preparing *p)
 {
     put_le64(p->build->c.in.xsave + DIFF_XSAVE_HEADER, 7);
-    set_gpr(p, 0, (p->build->c.in.gpr[0] & ~UINT64_C(0xffffffff)) | rng_below(p->rng, 8));
-    set_gpr(p, 2, p->build->c.in.gpr[2] & ~UINT64_C(0xffffffff));
+    preparing_set_gpr(p, 0, (p->build->c.in.gpr[0] & ~UINT64_C(0xffffffff)) | rng_below(p->rng, 8));
+    preparing_set_gpr(p, 2, p->build->c.in.gpr[2] & ~UINT64_C(0xffffffff));
 }
 
 static void prepare_word(struct preparing *p, uint32_t value)
@@ -491,25 +357,26 @@ static void prepare_counts(struct preparing *p)
     case ZYDIS_MNEMONIC_JECXZ:
     case ZYDIS_MNEMONIC_JCXZ:
         if (rng_percent(p->rng, 80))
-            set_gpr(p, 1, (p->build->c.in.gpr[1] & ~UINT64_C(0xffff)) | rng_below(p->rng, 3));
+            preparing_set_gpr(p, 1,
+                              (p->build->c.in.gpr[1] & ~UINT64_C(0xffff)) | rng_below(p->rng, 3));
         if (rng_percent(p->rng, 60))
-            set_gpr(p, 1, rng_below(p->rng, 3));
+            preparing_set_gpr(p, 1, rng_below(p->rng, 3));
         break;
     default:
         /* Whether a repeated OUTS with count 0 may be refused is open; others may have any count.
          */
         if (p->build->instruction.meta.category == ZYDIS_CATEGORY_IOSTRINGOP)
-            set_gpr(p, 1, p->build->c.in.gpr[1] | 1);
+            preparing_set_gpr(p, 1, p->build->c.in.gpr[1] | 1);
         if (p->build->instruction.meta.category == ZYDIS_CATEGORY_STRINGOP &&
             rng_percent(p->rng, 97))
-            set_gpr(p, 1, rng_below(p->rng, 40));
+            preparing_set_gpr(p, 1, rng_below(p->rng, 40));
     }
 }
 
 static void prepare_explicit_lengths(struct preparing *p)
 {
-    set_gpr(p, 0, (uint64_t)rng_below(p->rng, 40) - 20);
-    set_gpr(p, 2, (uint64_t)rng_below(p->rng, 40) - 20);
+    preparing_set_gpr(p, 0, (uint64_t)rng_below(p->rng, 40) - 20);
+    preparing_set_gpr(p, 2, (uint64_t)rng_below(p->rng, 40) - 20);
 }
 
 static void prepare_state_memory(struct preparing *p)
@@ -550,22 +417,22 @@ static void prepare_segments(struct preparing *p)
         break;
     case ZYDIS_MNEMONIC_LAR:
     case ZYDIS_MNEMONIC_LSL:
-        put_operand(p, 1, selector(p));
+        put_operand(p, 1, preparing_selector(p));
         break;
     case ZYDIS_MNEMONIC_VERR:
     case ZYDIS_MNEMONIC_VERW:
-        put_operand(p, 0, selector(p));
+        put_operand(p, 0, preparing_selector(p));
         break;
     case ZYDIS_MNEMONIC_MOV:
         if (p->build->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
             ZydisRegisterGetClass(p->build->operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT)
-            put_operand(p, 1, selector(p));
+            put_operand(p, 1, preparing_selector(p));
         break;
     case ZYDIS_MNEMONIC_POP:
         if (p->build->operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
             ZydisRegisterGetClass(p->build->operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT) {
             uint8_t bytes[2];
-            put_le16(bytes, selector(p));
+            put_le16(bytes, preparing_selector(p));
             build_patch(p->build, build_stack_address(p->build), bytes, sizeof(bytes));
         }
         break;
@@ -618,12 +485,12 @@ static void prepare_stack(struct preparing *p)
     if (rng_percent(p->rng, 90))
         top &= ~UINT64_C(7);
     if (rng_percent(p->rng, 5))
-        top = odd_target(p->rng, 16);
+        top = preparing_odd_target(p->rng, 16);
     top -= build_segment_base(p->build, ZYDIS_REGISTER_SS);
-    set_gpr(p, 4, top);
+    preparing_set_gpr(p, 4, top);
     p->build->fixed |= 1U << 4;
     if (p->build->mnemonic == ZYDIS_MNEMONIC_LEAVE && rng_percent(p->rng, 90))
-        set_gpr(p, 5, top);
+        preparing_set_gpr(p, 5, top);
 }
 
 void prepare_operands(struct rng *rng, struct build *ret)
