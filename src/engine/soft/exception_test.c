@@ -33,8 +33,8 @@ static void use_real(struct machine *m)
     cpu->flags = FLAG_FIXED | FLAG_IF | FLAG_TF | FLAG_ZF;
     cpu->idt = (struct engine_table){0, 0x3ff};
     cpu_mode_changed(cpu);
-    put16(m, VECTOR * 4, 0x5678);
-    put16(m, VECTOR * 4 + 2, 0x0300);
+    put16(m, VECTOR * UINT64_C(4), 0x5678);
+    put16(m, VECTOR * UINT64_C(4) + 2, 0x0300);
 }
 
 static void real_mode_pushes_three_words(void **state)
@@ -66,7 +66,7 @@ static void real_mode_gp_when_vector_past_limit(void **state)
     struct machine *m = *state;
     use_real(m);
     m->cpu->idt.limit = 13 * 4 + 3;
-    put16(m, 13 * 4, 0x4444);
+    put16(m, VECTOR_GP * UINT64_C(4), 0x4444);
     assert_int_equal(interrupt(m, VECTOR, EVENT_EXTERNAL), STEP_FAULT);
     assert_int_equal(m->cpu->fault.vector, VECTOR_GP);
     assert_int_equal(exception_deliver(m->cpu), STEP_JUMP);
@@ -159,7 +159,7 @@ static void error_codes_name_the_gate_and_the_origin(void **state)
     expect_fault(m, interrupt(m, VECTOR, EVENT_SOFTWARE), VECTOR_GP, VECTOR * 8 + 2);
     assert_int_equal(interrupt(m, VECTOR, EVENT_ICEBP), STEP_JUMP);
     use_level(m, USER_CODE, USER_DATA);
-    put64(m, AT_IDT + 8 * VECTOR,
+    put64(m, AT_IDT + UINT64_C(8) * VECTOR,
           make_gate(KERNEL_CODE, HANDLER, SYSTEM_INTERRUPT_GATE, 3) & ~(UINT64_C(1) << 47));
     expect_fault(m, interrupt(m, VECTOR, EVENT_SOFTWARE), VECTOR_NP, VECTOR * 8 + 2);
     expect_fault(m, interrupt(m, VECTOR, EVENT_EXTERNAL), VECTOR_NP, VECTOR * 8 + 3);
@@ -310,7 +310,7 @@ static void long_mode_refuses_what_is_not_64_bit(void **state)
     expect_fault(m, interrupt(m, VECTOR, EVENT_SOFTWARE), VECTOR_GP, VECTOR * 8 + 2);
     set_gate64(m, VECTOR, HANDLER, SYSTEM_TASK_GATE, 0);
     expect_fault(m, interrupt(m, VECTOR, EVENT_SOFTWARE), VECTOR_GP, VECTOR * 8 + 2);
-    put64(m, AT_IDT + 16 * VECTOR, make_gate(KERNEL_CODE, HANDLER, SYSTEM_TRAP_GATE, 0));
+    put64(m, AT_IDT + UINT64_C(16) * VECTOR, make_gate(KERNEL_CODE, HANDLER, SYSTEM_TRAP_GATE, 0));
     expect_fault(m, interrupt(m, VECTOR, EVENT_SOFTWARE), VECTOR_GP, KERNEL_CODE);
     set_gate64(m, VECTOR, UINT64_C(0x800000000000), SYSTEM_TRAP_GATE, 0);
     expect_fault(m, interrupt(m, VECTOR, EVENT_SOFTWARE), VECTOR_GP, 0);

@@ -290,7 +290,7 @@ int op_invpcid(struct cpu *cpu, const struct op *op)
         return protection_fault(cpu);
     int step = operand_linear(cpu, op, 16, ACCESS_READ, &linear);
     for (unsigned i = 0; i < 2 && step == STEP_NEXT; i++) {
-        uint64_t at = linear + 8 * i;
+        uint64_t at = linear + UINT64_C(8) * i;
         step = linear_read(cpu, cpu_long(cpu) ? at : (uint32_t)at, 8, ACCESS_READ, &descriptor[i]);
     }
     if (step != STEP_NEXT)

@@ -96,10 +96,12 @@ static int read_image(struct cpu *cpu, const struct descriptor *tss, struct imag
     return step;
 }
 
-static void put(uint8_t *to, unsigned size, uint64_t value)
+/* Store the low `bytes` of a field of `size` and go on to the next one. */
+static void put(uint8_t **to, unsigned size, unsigned bytes, uint64_t value)
 {
-    for (unsigned i = 0; i < size; i++)
-        to[i] = (uint8_t)(value >> 8 * i);
+    for (unsigned i = 0; i < bytes; i++)
+        (*to)[i] = (uint8_t)(value >> 8 * i);
+    *to += size;
 }
 
 /* The dynamic part of the old TSS, as one write: it happens as a whole or not at all. */
@@ -114,14 +116,13 @@ static int save_old(struct cpu *cpu, const struct task_switch *change)
     if (step != STEP_NEXT)
         return step;
     uint8_t *to = memory;
-    put(to, layout->size, change->rip);
-    put(to + layout->size, layout->size, change->flags);
-    to += 2u * layout->size;
+    unsigned field = layout->size;
+    put(&to, field, field, change->rip);
+    put(&to, field, field, change->flags);
     for (unsigned i = 0; i < REGISTERS; i++)
-        put(to + i * layout->size, layout->size, cpu->gpr[i]);
-    to += REGISTERS * layout->size;
+        put(&to, field, field, cpu->gpr[i]);
     for (unsigned i = 0; i < layout->segment_count; i++)
-        put(to + i * layout->size, 2, cpu->segment[i].selector);
+        put(&to, field, 2, cpu->segment[i].selector);
     return memory_commit(cpu);
 }
 
