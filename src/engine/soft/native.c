@@ -96,7 +96,7 @@ static void bit_operand(const struct cpu *cpu, const struct op *op, struct op *r
  * 6-7. */
 static bool is_unaligned(const struct cpu *cpu, const struct thunk *thunk, uint64_t linear)
 {
-    if (!cpu_checks_alignment(cpu))
+    if (!cpu_checks_alignment(cpu) || !is_canonical(linear))
         return false;
     return (thunk->size == 10 && (linear & 7) != 0) || (thunk->size == 32 && (linear & 31) != 0);
 }

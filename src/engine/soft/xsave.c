@@ -35,8 +35,9 @@ static int xsave_linear(struct cpu *cpu, const struct op *op, unsigned size, uns
 static int fxsave_linear(struct cpu *cpu, const struct op *op, unsigned access, uint64_t *ret)
 {
     int step = operand_linear(cpu, op, XSAVE_LEGACY_SIZE, access, ret);
+    bool checked = cpu_checks_alignment(cpu) && is_canonical(*ret);
     if (step == STEP_NEXT && (*ret & 15) != 0)
-        step = fault_code(cpu, cpu_checks_alignment(cpu) ? VECTOR_AC : VECTOR_GP, 0);
+        step = fault_code(cpu, checked ? VECTOR_AC : VECTOR_GP, 0);
     return step;
 }
 
