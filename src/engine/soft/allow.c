@@ -223,6 +223,9 @@ static enum native_form form(const ZydisDecodedInstruction *instruction)
     case ZYDIS_MNEMONIC_VLDMXCSR:
     case ZYDIS_MNEMONIC_VSTMXCSR:
         return FORM_MXCSR;
+    case ZYDIS_MNEMONIC_VZEROALL:
+    case ZYDIS_MNEMONIC_VZEROUPPER:
+        return instruction->machine_mode == ZYDIS_MACHINE_MODE_LONG_64 ? FORM_CODE : FORM_ZERO;
     default:
         return FORM_CODE;
     }

@@ -65,6 +65,15 @@ void fpu_leave(struct cpu *cpu)
     cpu->fpu_live = false;
 }
 
+bool fpu_is_pending(struct cpu *cpu)
+{
+    enum { FSW_ES = 1 << 7 };
+    uint16_t status;
+    fpu_enter(cpu);
+    __asm__ volatile("fnstsw %0" : "=m"(status));
+    return (status & FSW_ES) != 0;
+}
+
 /* Through the registers even when it was not live: components in their initial state get their
  * bytes. */
 void fpu_to_image(struct cpu *cpu)

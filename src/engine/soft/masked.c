@@ -8,7 +8,7 @@
 #include "engine/soft/native.h"
 #include "engine/soft/xsave.h"
 
-enum { FSW_ES = 1 << 7, VECTOR_MAX = 32 };
+enum { VECTOR_MAX = 32 };
 
 struct lanes {
     uint8_t bytes[VECTOR_MAX];
@@ -52,26 +52,83 @@ static void element_op(const struct op *op, uint64_t delta, struct op *ret)
     ret->disp += delta;
 }
 
+/* Elements are never misaligned as far as #AC goes (Intel SDM vol. 2C, VPMASKMOV): where alignment
+ * is checked, byte by byte. */
+static unsigned unit(const struct cpu *cpu, unsigned size)
+{
+    return cpu_checks_alignment(cpu) ? 1 : size;
+}
+
+static int element_read(struct cpu *cpu, struct op *element, unsigned size, uint64_t *ret)
+{
+    unsigned step_size = unit(cpu, size);
+    uint64_t value = 0;
+    for (unsigned i = 0; i < size; i += step_size) {
+        uint64_t part;
+        int step = operand_read(cpu, element, step_size, &part);
+        if (step != STEP_NEXT)
+            return step;
+        value |= part << (8 * i);
+        element->disp += step_size;
+    }
+    *ret = value;
+    return STEP_NEXT;
+}
+
+static int element_write(struct cpu *cpu, struct op *element, unsigned size, uint64_t value)
+{
+    unsigned step_size = unit(cpu, size);
+    for (unsigned i = 0; i < size; i += step_size) {
+        int step = operand_write(cpu, element, step_size, value >> (8 * i));
+        if (step != STEP_NEXT)
+            return step;
+        element->disp += step_size;
+    }
+    return STEP_NEXT;
+}
+
 /* ---- stores ---- */
+
+/* Could `size` bytes be written? */
+static int probe_store(struct cpu *cpu, struct op *element, unsigned size)
+{
+    unsigned step_size = unit(cpu, size);
+    for (unsigned i = 0; i < size; i += step_size) {
+        uint64_t linear;
+        void *host;
+        int step = operand_linear(cpu, element, step_size, ACCESS_WRITE, &linear);
+        if (step == STEP_NEXT)
+            step = memory_begin(cpu, linear, step_size, ACCESS_WRITE | (element->flags & OP_STACK),
+                                &host);
+        if (step != STEP_NEXT)
+            return step;
+        memory_abandon(cpu);
+        element->disp += step_size;
+    }
+    return STEP_NEXT;
+}
 
 /* Could every selected element be written? So that a fault leaves nothing half done. */
 static int probe_stores(struct cpu *cpu, const struct op *op, const struct lanes *mask)
 {
     const struct thunk *thunk = op->thunk;
     unsigned size = thunk->element_size;
+    struct op element;
+    /* With these, addresses that the mask does not select may fault too (Intel SDM vol. 2B,
+     * MASKMOVDQU). */
+    for (unsigned i = 0; thunk->implicit && i < 2; i++) {
+        element_op(op, i * (thunk->vector_size - 1u), &element);
+        int step = probe_store(cpu, &element, 1);
+        if (step != STEP_NEXT)
+            return step;
+    }
     for (unsigned i = 0; i < thunk->vector_size / size; i++) {
-        struct op element;
-        uint64_t linear;
-        void *host;
         if (!is_selected(mask, i, size))
             continue;
         element_op(op, (uint64_t)i * size, &element);
-        int step = operand_linear(cpu, &element, size, ACCESS_WRITE, &linear);
-        if (step == STEP_NEXT)
-            step = memory_begin(cpu, linear, size, ACCESS_WRITE | (op->flags & OP_STACK), &host);
+        int step = probe_store(cpu, &element, size);
         if (step != STEP_NEXT)
             return step;
-        memory_abandon(cpu);
     }
     return STEP_NEXT;
 }
@@ -87,7 +144,7 @@ static int store_elements(struct cpu *cpu, const struct op *op, const struct lan
         if (!is_selected(mask, i, size))
             continue;
         element_op(op, (uint64_t)i * size, &element);
-        step = operand_write(cpu, &element, size, xsave_get(data->bytes, i * size, size));
+        step = element_write(cpu, &element, size, xsave_get(data->bytes, i * size, size));
     }
     return step;
 }
@@ -96,10 +153,7 @@ static int store_elements(struct cpu *cpu, const struct op *op, const struct lan
  * tags. */
 static int enter_mmx(struct cpu *cpu)
 {
-    uint16_t status;
-    fpu_enter(cpu);
-    __asm__ volatile("fnstsw %0" : "=m"(status));
-    if (status & FSW_ES)
+    if (fpu_is_pending(cpu))
         return fault(cpu, VECTOR_MF);
     unsigned unused;
     __asm__ volatile("movd %%mm0, %0" : "=r"(unused));
@@ -147,7 +201,7 @@ int op_masked_load(struct cpu *cpu, const struct op *op)
         if (!is_selected(&mask, i, size))
             continue;
         element_op(op, (uint64_t)i * size, &element);
-        step = operand_read(cpu, &element, size, &value);
+        step = element_read(cpu, &element, size, &value);
         if (step != STEP_NEXT)
             return step;
         xsave_put(data.bytes, i * size, size, value);
@@ -173,9 +227,6 @@ static void gather_load(struct cpu *cpu, const struct thunk *thunk, struct gathe
     lanes_get(cpu, thunk->target, &ret->target);
     lanes_get(cpu, thunk->mask, &ret->mask);
     lanes_get(cpu, thunk->source, &ret->index);
-    for (unsigned i = 0; i < ret->count; i++)
-        xsave_put(ret->mask.bytes, i * size, size,
-                  is_selected(&ret->mask, i, size) ? ~UINT64_C(0) : 0);
 }
 
 static uint64_t gather_delta(const struct thunk *thunk, const struct gather *gather, unsigned i)
@@ -190,15 +241,15 @@ static int gather_elements(struct cpu *cpu, const struct op *op, struct gather *
 {
     unsigned size = op->thunk->element_size;
     for (unsigned i = 0; i < gather->count; i++) {
-        struct op element;
-        uint64_t value;
-        if (!is_selected(&gather->mask, i, size))
-            continue;
-        element_op(op, gather_delta(op->thunk, gather, i), &element);
-        int step = operand_read(cpu, &element, size, &value);
-        if (step != STEP_NEXT)
-            return step;
-        xsave_put(gather->target.bytes, i * size, size, value);
+        if (is_selected(&gather->mask, i, size)) {
+            struct op element;
+            uint64_t value;
+            element_op(op, gather_delta(op->thunk, gather, i), &element);
+            int step = element_read(cpu, &element, size, &value);
+            if (step != STEP_NEXT)
+                return step;
+            xsave_put(gather->target.bytes, i * size, size, value);
+        }
         xsave_put(gather->mask.bytes, i * size, size, 0);
     }
     return STEP_NEXT;
@@ -221,4 +272,20 @@ int op_gather(struct cpu *cpu, const struct op *op)
     lanes_put(cpu, thunk->target, &gather.target, gather.target_size);
     lanes_put(cpu, thunk->mask, &gather.mask, gather.target_size);
     return step;
+}
+
+/* ---- clearing ---- */
+
+/* Outside 64-bit code the upper eight registers are not touched. */
+int op_zero_vectors(struct cpu *cpu, const struct op *op)
+{
+    bool upper_only = op->thunk->vector_size == 16;
+    int step = native_available(cpu, op->thunk->need);
+    if (step != STEP_NEXT)
+        return step;
+    fpu_to_image(cpu);
+    zero_live(cpu->xsave + XSAVE_AVX_OFFSET, 8 * 16);
+    if (!upper_only)
+        zero_live(cpu->xsave + XSAVE_XMM, 8 * 16);
+    return STEP_NEXT;
 }

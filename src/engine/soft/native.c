@@ -83,28 +83,59 @@ int op_native_register(struct cpu *cpu, const struct op *op)
 
 /* BT and its kin address a bit string: the register's high part moves the address (SDM vol. 2, BT).
  */
-static int bit_operand_linear(struct cpu *cpu, const struct op *op, uint64_t *ret)
+static void bit_operand(const struct cpu *cpu, const struct op *op, struct op *ret)
 {
     const struct thunk *thunk = op->thunk;
     unsigned unused = 64u - thunk->bit_width;
     int64_t bit = (int64_t)(cpu->gpr[thunk->bit_reg] << unused) >> unused;
-    struct op moved;
-    copy_live(&moved, op, sizeof(moved));
-    moved.disp += (uint64_t)((bit & -(int64_t)thunk->bit_width) / 8);
-    return operand_linear(cpu, &moved, thunk->size, thunk->access, ret);
+    copy_live(ret, op, sizeof(*ret));
+    ret->disp += (uint64_t)((bit & -(int64_t)thunk->bit_width) / 8);
 }
 
-static int begin(struct cpu *cpu, const struct op *op, void **ret)
+/* Misaligned with regard to #AC, for sizes that memory.c does not know: Intel SDM vol. 3A table
+ * 6-7. */
+static bool is_unaligned(const struct cpu *cpu, const struct thunk *thunk, uint64_t linear)
+{
+    if (!cpu_checks_alignment(cpu) || !is_canonical(linear))
+        return false;
+    return (thunk->size == 10 && (linear & 7) != 0) || (thunk->size == 32 && (linear & 31) != 0);
+}
+
+static int operand(struct cpu *cpu, const struct op *op, uint64_t *ret)
+{
+    const struct thunk *thunk = op->thunk;
+    /* An operand that must be aligned is looked at even before the segment's limit. */
+    if (thunk->alignment > 1 && (native_raw_linear(cpu, op) & (thunk->alignment - 1u)) != 0)
+        return fault_code(cpu, VECTOR_GP, 0);
+    return operand_linear(cpu, op, thunk->size, thunk->access, ret);
+}
+
+static int begin_memory(struct cpu *cpu, const struct op *op, void **ret)
 {
     const struct thunk *thunk = op->thunk;
     uint64_t linear;
-    int step = thunk->bit_width != 0 ? bit_operand_linear(cpu, op, &linear)
-                                     : operand_linear(cpu, op, thunk->size, thunk->access, &linear);
+    int step;
+    if (thunk->bit_width != 0) {
+        struct op moved;
+        bit_operand(cpu, op, &moved);
+        step = operand_linear(cpu, &moved, thunk->size, thunk->access, &linear);
+    } else {
+        step = operand(cpu, op, &linear);
+    }
+    if (step == STEP_NEXT && is_unaligned(cpu, thunk, linear))
+        return fault_code(cpu, VECTOR_AC, 0);
     if (step != STEP_NEXT)
         return step;
-    if (linear & (thunk->alignment - 1u))
-        return fault_code(cpu, VECTOR_GP, 0);
     return memory_begin(cpu, linear, thunk->size, thunk->access | (op->flags & OP_STACK), ret);
+}
+
+/* An x87 exception that is pending comes before faults of the operand. */
+static int begin(struct cpu *cpu, const struct op *op, void **ret)
+{
+    int step = begin_memory(cpu, op, ret);
+    if (step == STEP_FAULT && op->thunk->waits && fpu_is_pending(cpu))
+        return fault(cpu, VECTOR_MF);
+    return step;
 }
 
 static void note_pointers(struct cpu *cpu, const struct op *op)

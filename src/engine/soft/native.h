@@ -37,6 +37,7 @@ struct thunk {
     uint8_t need;      /* enum native_need */
     uint8_t pointers;  /* enum native_pointers */
     bool saved;        /* the code uses registers that a callee must keep */
+    bool waits;        /* raises a pending x87 exception */
     bool pops;         /* stores to memory and pops the x87 stack */
     uint8_t bit_width; /* BT family with register and memory: operand size in bits, else 0 */
     uint8_t bit_reg;   /* … and the number of the register */
@@ -60,6 +61,7 @@ enum native_form {
     FORM_FLUSH,       /* CLFLUSH, CLFLUSHOPT, CLWB */
     FORM_MASKED,      /* MASKMOVQ, MASKMOVDQU, VMASKMOV, VPMASKMOV */
     FORM_GATHER,
+    FORM_ZERO, /* VZEROALL, VZEROUPPER outside 64-bit code */
 };
 
 /* How to run an instruction; `need` and `pointers` of the thunk are filled in. */
@@ -97,6 +99,8 @@ int native_available(struct cpu *cpu, unsigned need);
 /* XSAVE64 and XRSTOR64 of the host, standard format. */
 void fpu_native_save(void *area, uint32_t components);
 void fpu_native_restore(const void *area, uint32_t components);
+/* Is an unmasked x87 exception pending? */
+bool fpu_is_pending(struct cpu *cpu);
 /* Bring the guest's state into cpu->xsave, complete and not live, whatever it was. */
 void fpu_to_image(struct cpu *cpu);
 
@@ -105,6 +109,16 @@ void fpu_to_image(struct cpu *cpu);
 /* 0, or -ENOTSUP: registers named twice where they must not be. */
 int masked_describe(const ZydisDecodedInstruction *instruction, const ZydisDecodedOperand *operands,
                     struct thunk *thunk);
+
+/* The linear address of the operand, without any check. */
+static inline uint64_t native_raw_linear(const struct cpu *cpu, const struct op *op)
+{
+    uint64_t address = op_address(cpu, op);
+    if (op->segment == SEGMENT_FLAT)
+        return address;
+    uint64_t linear = cpu->segment[op->segment].base + address;
+    return (cpu->mode & MODE_LONG) ? linear : (uint32_t)linear;
+}
 
 /* ---- x87env.c, fpu.c, masked.c: live ---- */
 
@@ -117,6 +131,7 @@ int op_stmxcsr(struct cpu *cpu, const struct op *op);
 int op_cache_line(struct cpu *cpu, const struct op *op);
 int op_masked_load(struct cpu *cpu, const struct op *op);
 int op_masked_store(struct cpu *cpu, const struct op *op);
+int op_zero_vectors(struct cpu *cpu, const struct op *op); /* vector_size: 16 = upper halves only */
 int op_gather(struct cpu *cpu, const struct op *op);
 
 /* Copy without touching vector registers, as live code must. */

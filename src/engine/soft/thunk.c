@@ -197,9 +197,12 @@ static unsigned memory_access(const ZydisDecodedInstruction *instruction,
 }
 
 /* The SSE instructions that take unaligned operands of 16 bytes (Intel SDM vol. 2A § 2.4). */
-static bool is_alignment_free(ZydisMnemonic mnemonic)
+static bool is_alignment_free(const ZydisDecodedInstruction *instruction)
 {
-    switch (mnemonic) {
+    /* Makers differ on SHA; the host decides. */
+    if (instruction->meta.isa_set == ZYDIS_ISA_SET_SHA)
+        return true;
+    switch (instruction->mnemonic) {
     case ZYDIS_MNEMONIC_MOVUPS:
     case ZYDIS_MNEMONIC_MOVUPD:
     case ZYDIS_MNEMONIC_MOVDQU:
@@ -219,7 +222,7 @@ static unsigned memory_alignment(const ZydisDecodedInstruction *instruction, uns
 {
     if (instruction->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B)
         return 16;
-    if (size < 16 || size > 32 || is_alignment_free(instruction->mnemonic))
+    if (size < 16 || size > 32 || is_alignment_free(instruction))
         return 1;
     bool vex = instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
     if (vex)
@@ -242,6 +245,9 @@ static void describe_memory(const ZydisDecodedInstruction *instruction,
     thunk->size = (uint16_t)(memory->size / 8);
     thunk->access = (uint8_t)memory_access(instruction, memory);
     thunk->alignment = (uint8_t)memory_alignment(instruction, thunk->size);
+    thunk->waits = (thunk->need & (NEED_X87 | NEED_MMX)) != 0 &&
+                   instruction->mnemonic != ZYDIS_MNEMONIC_FNSTCW &&
+                   instruction->mnemonic != ZYDIS_MNEMONIC_FNSTSW;
     thunk->pops = (thunk->need & NEED_X87) != 0 && (thunk->access & ACCESS_WRITE) != 0;
     if (is_bit_test(instruction->mnemonic) && operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER) {
         thunk->bit_width = instruction->operand_width;
@@ -310,6 +316,8 @@ static op_fn handler(enum native_form form, const ZydisDecodedInstruction *instr
         return (thunk->access & ACCESS_WRITE) ? op_stmxcsr : op_ldmxcsr;
     case FORM_FLUSH:
         return op_cache_line;
+    case FORM_ZERO:
+        return op_zero_vectors;
     case FORM_MASKED:
         return (thunk->access & ACCESS_WRITE) ? op_masked_store : op_masked_load;
     default:
@@ -330,6 +338,8 @@ int thunk_make(struct thunk_pool *pool, const ZydisDecodedInstruction *instructi
         error = make_code(pool, instruction, operands, &made, op);
     } else {
         describe_memory(instruction, operands, &made);
+        if (instruction->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER)
+            made.vector_size = 16;
         bool masked = form == FORM_MASKED || form == FORM_GATHER;
         error = masked ? masked_describe(instruction, operands, &made) : 0;
         if (error == 0)

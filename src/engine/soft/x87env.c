@@ -9,7 +9,7 @@
 #include "engine/soft/native.h"
 #include "engine/soft/xsave.h"
 
-enum { NATIVE_ENVIRONMENT = 28, NATIVE_STATE = 108, REGISTERS = 80, FSW_ES = 1 << 7 };
+enum { NATIVE_ENVIRONMENT = 28, NATIVE_STATE = 108, REGISTERS = 80 };
 
 /* In the format of 64-bit and 32-bit protected mode, as the host writes and reads it. */
 struct native_state {
@@ -114,18 +114,22 @@ static unsigned get_environment(unsigned width, const uint8_t *from, uint8_t *na
     return width == 2 ? 14 : 28;
 }
 
+static unsigned environment_width(const struct thunk *thunk)
+{
+    return thunk->size == 14 || thunk->size == 94 ? 2 : 4;
+}
+
 static int begin(struct cpu *cpu, const struct op *op, unsigned access, void **ret)
 {
     uint64_t linear;
     int step = operand_linear(cpu, op, op->thunk->size, access, &linear);
     if (step != STEP_NEXT)
         return step;
+    /* Words of this size are what #AC looks at (Intel SDM vol. 3A table 6-7). */
+    if (cpu_checks_alignment(cpu) && is_canonical(linear) &&
+        (linear & (environment_width(op->thunk) - 1)) != 0)
+        return fault_code(cpu, VECTOR_AC, 0);
     return memory_begin(cpu, linear, op->thunk->size, access | (op->flags & OP_STACK), ret);
-}
-
-static unsigned environment_width(const struct thunk *thunk)
-{
-    return thunk->size == 14 || thunk->size == 94 ? 2 : 4;
 }
 
 int op_fnstenv(struct cpu *cpu, const struct op *op)
@@ -175,13 +179,10 @@ int op_fnsave(struct cpu *cpu, const struct op *op)
 /* FLDENV and FRSTOR wait: a pending exception comes first. */
 static int check_pending(struct cpu *cpu)
 {
-    uint16_t status;
     int step = native_available(cpu, NEED_X87);
     if (step != STEP_NEXT)
         return step;
-    fpu_enter(cpu);
-    __asm__ volatile("fnstsw %0" : "=m"(status));
-    return (status & FSW_ES) ? fault(cpu, VECTOR_MF) : STEP_NEXT;
+    return fpu_is_pending(cpu) ? fault(cpu, VECTOR_MF) : STEP_NEXT;
 }
 
 static void load_pointers(struct cpu *cpu, unsigned width, const uint8_t *from)

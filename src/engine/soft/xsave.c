@@ -23,13 +23,21 @@ static unsigned vector_registers(const struct cpu *cpu)
 }
 
 /* Address and alignment of the area; the memory itself is looked at by the caller. */
-static int area_linear(struct cpu *cpu, const struct op *op, unsigned size, unsigned access,
-                       uint64_t *ret)
+static int xsave_linear(struct cpu *cpu, const struct op *op, unsigned size, unsigned access,
+                        uint64_t *ret)
 {
-    unsigned alignment = size == XSAVE_LEGACY_SIZE ? 16 : 64;
-    int step = operand_linear(cpu, op, size, access, ret);
-    if (step == STEP_NEXT && (*ret & (alignment - 1)))
-        step = fault_code(cpu, VECTOR_GP, 0);
+    if (native_raw_linear(cpu, op) & 63)
+        return fault_code(cpu, VECTOR_GP, 0);
+    return operand_linear(cpu, op, size, access, ret);
+}
+
+/* Here the segment's limit comes first, and misalignment is #AC where that is enabled. */
+static int fxsave_linear(struct cpu *cpu, const struct op *op, unsigned access, uint64_t *ret)
+{
+    int step = operand_linear(cpu, op, XSAVE_LEGACY_SIZE, access, ret);
+    bool checked = cpu_checks_alignment(cpu) && is_canonical(*ret);
+    if (step == STEP_NEXT && (*ret & 15) != 0)
+        step = fault_code(cpu, checked ? VECTOR_AC : VECTOR_GP, 0);
     return step;
 }
 
@@ -125,7 +133,7 @@ int op_xsave(struct cpu *cpu, const struct op *op)
         return step;
     uint64_t rfbm = requested(cpu);
     unsigned size = (rfbm & XSTATE_AVX) ? AREA_MAX : XSAVE_HEADER_END;
-    step = area_linear(cpu, op, size, ACCESS_WRITE, &linear);
+    step = xsave_linear(cpu, op, size, ACCESS_WRITE, &linear);
     if (step == STEP_NEXT)
         step = memory_begin(cpu, linear, size, with_stack(op, ACCESS_WRITE), &memory);
     if (step != STEP_NEXT)
@@ -235,7 +243,7 @@ int op_xrstor(struct cpu *cpu, const struct op *op)
     restore.rfbm = requested(cpu);
     restore.wide = op->width == 8;
     unsigned size = (restore.rfbm & XSTATE_AVX) ? AREA_MAX : XSAVE_HEADER_END;
-    step = area_linear(cpu, op, size, ACCESS_READ, &linear);
+    step = xsave_linear(cpu, op, size, ACCESS_READ, &linear);
     if (step == STEP_NEXT)
         step = read_area(cpu, op, linear, XSAVE_HEADER_END, restore.area);
     if (step != STEP_NEXT)
@@ -251,6 +259,7 @@ int op_xrstor(struct cpu *cpu, const struct op *op)
         return fault_code(cpu, VECTOR_GP, 0);
     fpu_to_image(cpu);
     restore_components(cpu, &restore);
+    fpu_enter(cpu); /* so that reserved bits become what the host's processor makes of them */
     return STEP_NEXT;
 }
 
@@ -268,7 +277,7 @@ int op_fxsave(struct cpu *cpu, const struct op *op)
     void *memory;
     int step = check_fxsave(cpu);
     if (step == STEP_NEXT)
-        step = area_linear(cpu, op, XSAVE_LEGACY_SIZE, ACCESS_WRITE, &linear);
+        step = fxsave_linear(cpu, op, ACCESS_WRITE, &linear);
     if (step == STEP_NEXT)
         step = memory_begin(cpu, linear, XSAVE_LEGACY_SIZE, with_stack(op, ACCESS_WRITE), &memory);
     if (step != STEP_NEXT)
@@ -287,7 +296,7 @@ int op_fxrstor(struct cpu *cpu, const struct op *op)
     uint64_t linear;
     int step = check_fxsave(cpu);
     if (step == STEP_NEXT)
-        step = area_linear(cpu, op, XSAVE_LEGACY_SIZE, ACCESS_READ, &linear);
+        step = fxsave_linear(cpu, op, ACCESS_READ, &linear);
     if (step == STEP_NEXT)
         step = read_area(cpu, op, linear, XSAVE_LEGACY_SIZE, restore.area);
     if (step != STEP_NEXT)
@@ -300,5 +309,6 @@ int op_fxrstor(struct cpu *cpu, const struct op *op)
     restore.wide = op->width == 8;
     fpu_to_image(cpu);
     restore_components(cpu, &restore);
+    fpu_enter(cpu); /* so that reserved bits become what the host's processor makes of them */
     return STEP_NEXT;
 }
