@@ -89,12 +89,17 @@ static void hash_insert(struct code_cache *code, struct block *block)
     atomic_store_explicit(head, block, memory_order_release);
 }
 
+/* Of a reset under way it may be gone from the table while another vCPU still holds it. */
 static void hash_remove(struct code_cache *code, struct block *block)
 {
     struct block *_Atomic *at = &code->hash[code_hash(block->gpa, block->rip, block->mode)];
-    while (atomic_load(at) != block)
-        at = &atomic_load(at)->hash_next;
-    atomic_store_explicit(at, atomic_load(&block->hash_next), memory_order_release);
+    struct block *there = atomic_load(at);
+    while (there != NULL && there != block) {
+        at = &there->hash_next;
+        there = atomic_load(at);
+    }
+    if (there != NULL)
+        atomic_store_explicit(at, atomic_load(&block->hash_next), memory_order_release);
 }
 
 /* ---- invalidation ---- */
@@ -274,17 +279,25 @@ static struct block *make_block(struct code_cache *code, const struct fetch *fet
     memcpy(block->op, draft->op, draft->count * sizeof(struct op));
     block->op[draft->count] = (struct op){.run = op_leave_block, .offset = block->length};
     atomic_store(&block->valid, true);
+    atomic_store(&block->verify_epoch, UINT64_MAX); /* until build_locked knows better */
     return block;
 }
 
 /* ---- when the arena is full ---- */
 
-static void empty_tables(struct code_cache *code)
+static void empty_hash(struct code_cache *code)
 {
     for (unsigned i = 0; i < HASH_SIZE; i++)
         atomic_store(&code->hash[i], NULL);
-    for (uint64_t i = 0; i < code->page_count; i++)
-        atomic_store(&code->pages[i], NULL);
+}
+
+/* Only when no block can be running any more: until then writes to its page must be seen. */
+static void unmark_pages(struct code_cache *code)
+{
+    for (uint64_t i = 0; i < code->page_count; i++) {
+        if (atomic_load_explicit(&code->pages[i], memory_order_relaxed) != NULL)
+            atomic_store(&code->pages[i], NULL);
+    }
 }
 
 /* True: this vCPU is to finish the reset. Nothing is taken from the arena until it has. */
@@ -296,7 +309,7 @@ static bool begin_reset(struct cpu *cpu, uint64_t *ret_epoch)
     if (mine) {
         code->resetting = true;
         code->arena_used = ARENA_SIZE;
-        empty_tables(code);
+        empty_hash(code);
         (void)atomic_fetch_add(&code->generation, 1);
         begin_epoch(cpu);
         *ret_epoch = atomic_load(&cpu->partition->epoch);
@@ -319,6 +332,7 @@ static void reset_arena(struct cpu *cpu)
     while (!code_all_have_seen(cpu->partition, epoch))
         (void)sched_yield();
     (void)pthread_mutex_lock(&code->lock);
+    unmark_pages(code);
     code->arena_used = 0;
     code->resetting = false;
     decoder_reset(code->decoder);

@@ -37,7 +37,9 @@ static uint32_t compute_mode(const struct cpu *cpu)
 
 void cpu_mode_changed(struct cpu *cpu)
 {
+    const struct engine_segment *cs = &cpu->segment[SEGMENT_CS];
     cpu->mode = compute_mode(cpu);
+    cpu->code = cpu_long(cpu) ? 0 : cs->base << 32 | cs->limit;
     tlb_select(cpu);
 }
 

@@ -193,7 +193,8 @@ struct x87_pointers {
 
 struct recent {
     uint64_t rip;
-    uint64_t key; /* tlb context and mode */
+    uint64_t key;  /* tlb context and mode */
+    uint64_t code; /* cpu.code */
     struct block *block;
 };
 enum { RECENT_COUNT = 4096, LARGE_WORDS = 16 };
@@ -205,6 +206,7 @@ struct cpu {
     struct tlb *tlb;          /* for the current privilege, PCID and SMAP state */
     _Atomic uint32_t pending; /* (a) enum pending; also the futex a halted vCPU waits on */
     uint32_t mode;            /* enum mode */
+    uint64_t code; /* outside 64-bit code: base and limit of CS, as RIP alone says little there */
     uint8_t cpl;
     bool fpu_live;
     bool entered; /* a handler was entered by this instruction (INT n, SYSCALL): no single-step trap

@@ -111,7 +111,12 @@ static int deliver_events(struct cpu *cpu)
     }
     if (take(cpu, PENDING_SIPI))
         start_at_sipi(cpu);
-    if (!is_running_or_halted(cpu) || cpu->shadow || cpu->reply_count != 0)
+    if (!is_running_or_halted(cpu)) {
+        (void)take(cpu, PENDING_INTERRUPT); /* nothing maskable before IF is set again */
+        return STEP_NEXT;
+    }
+    bool running = cpu->activity == ENGINE_ACTIVITY_RUNNING;
+    if (running && (cpu->shadow || cpu->reply_count != 0))
         return STEP_NEXT;
     uint32_t pending = atomic_load(&cpu->pending);
     if ((pending & PENDING_NMI) != 0 && !cpu->nmi_blocked)
@@ -124,6 +129,7 @@ static int deliver_events(struct cpu *cpu)
 static int raise_debug(struct cpu *cpu, uint64_t dr6)
 {
     cpu->fault = (struct fault){.vector = VECTOR_DB, .dr6 = dr6};
+    cpu->activity = ENGINE_ACTIVITY_RUNNING; /* a trap behind HLT ends the halt */
     return exception_deliver(cpu);
 }
 
@@ -159,7 +165,7 @@ static int service(struct cpu *cpu)
         return step;
     if (cpu->activity == ENGINE_ACTIVITY_RUNNING)
         return STEP_NEXT;
-    /* A blocked NMI cannot wake a halted processor, so its bit may stay while it sleeps. */
+    /* A blocked NMI, or one before SIPI, cannot wake it, so its bit may stay while it sleeps. */
     timer_sleep(cpu, atomic_load(&cpu->pending) & PENDING_NMI);
     return STEP_JUMP;
 }
@@ -171,7 +177,8 @@ static int find_block(struct cpu *cpu, struct block **ret)
     uint64_t rip = cpu->rip;
     uint64_t key = cpu->tlb->context << 8 | cpu->mode;
     struct recent *recent = &cpu->recent[(rip ^ (rip >> 12)) % RECENT_COUNT];
-    if (recent->rip == rip && recent->key == key && recent->block != NULL &&
+    if (recent->rip == rip && recent->key == key && recent->code == cpu->code &&
+        recent->block != NULL &&
         atomic_load_explicit(&recent->block->valid, memory_order_relaxed)) {
         *ret = recent->block;
         return STEP_NEXT;
@@ -182,7 +189,7 @@ static int find_block(struct cpu *cpu, struct block **ret)
     /* Its bytes need comparing at every run, or it is a lone instruction at the segment's limit. */
     if (atomic_load(&(*ret)->verify_epoch) != 0 || (*ret)->mode != cpu->mode)
         return STEP_NEXT;
-    *recent = (struct recent){rip, cpu->tlb->context << 8 | cpu->mode, *ret};
+    *recent = (struct recent){rip, cpu->tlb->context << 8 | cpu->mode, cpu->code, *ret};
     return STEP_NEXT;
 }
 
@@ -216,14 +223,16 @@ static int run_block(struct cpu *cpu)
 /* ---- single instructions ---- */
 
 /* The traps of an instruction that has completed. */
-static int after_single(struct cpu *cpu, int step, bool trap_flag)
+static int after_single(struct cpu *cpu, int step, uint64_t flags_before)
 {
     exit_forget(cpu);
     uint64_t dr6 = cpu->debug_trap;
-    if (trap_flag && !cpu->entered)
+    if ((flags_before & FLAG_TF) != 0 && !cpu->entered)
         dr6 |= DR6_BS;
-    /* MOV SS and POP SS hold traps back for one instruction (Intel SDM vol. 3A § 6.8.3). */
-    if (dr6 == 0 || cpu->shadow)
+    /* MOV SS and POP SS hold traps back for one instruction (Intel SDM vol. 3A § 6.8.3), STI does
+     * not: its shadow comes with IF newly set. */
+    bool by_sti = ((cpu->flags & ~flags_before) & FLAG_IF) != 0;
+    if (dr6 == 0 || (cpu->shadow && !by_sti))
         return step;
     cpu->debug_trap = 0;
     int debug = raise_debug(cpu, dr6);
@@ -237,7 +246,7 @@ static uint64_t linear_rip(const struct cpu *cpu)
 
 static int run_single(struct cpu *cpu)
 {
-    uint64_t before = cpu->flags & (FLAG_TF | FLAG_RF);
+    uint64_t before = cpu->flags;
     bool shadow = cpu->shadow;
     if ((before & FLAG_RF) == 0 && (cpu->dr[7] & 0xff) != 0) {
         uint64_t hit = debug_check_fetch(cpu, linear_rip(cpu));
@@ -263,9 +272,7 @@ static int run_single(struct cpu *cpu)
         cpu->shadow = false;
         return exception_deliver(cpu);
     }
-    return step == STEP_JUMP || step == STEP_LEAVE
-               ? after_single(cpu, step, (before & FLAG_TF) != 0)
-               : step;
+    return step == STEP_JUMP || step == STEP_LEAVE ? after_single(cpu, step, before) : step;
 }
 
 static int run_some(struct cpu *cpu)

@@ -1,0 +1,342 @@
+/* Decoded blocks: what is run is always what memory holds. */
+#include "engine/soft/code.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/soft/code_private.h"
+#include "tests/harness/soft_fixture.h"
+
+enum {
+    PRESENT = PAGE_P | PAGE_W | PAGE_U,
+    FUNCTION_AT = DATA_AT + 3, /* its immediate is aligned */
+};
+
+/* A function that returns `value` in EAX. */
+static void put_function(struct guest *g, uint64_t at, uint32_t value)
+{
+    uint8_t code[] = {0xb8, 0, 0, 0, 0, 0xc3};
+    memcpy(code + 1, &value, sizeof(value));
+    guest_write(g, at, code, sizeof(code));
+}
+
+/* ---- one processor ---- */
+
+static void store_into_the_next_instruction_counts(void **state)
+{
+    struct guest *g = *state;
+    for (unsigned i = 0; i < 3; i++) {
+        /* mov byte [rip+1], 0x42; mov al, 0x11 */
+        assert_int_equal(TRY(g, "\xc6\x05\x01\x00\x00\x00\x42\xb0\x11"), PORT_DONE);
+        assert_int_equal(g->cpu->gpr[GPR_RAX], 0x42);
+    }
+}
+
+static void string_store_over_the_code_behind_it_counts(void **state)
+{
+    struct guest *g = *state;
+    uint8_t code[128];
+    memset(code, 0x90, sizeof(code));
+    for (unsigned i = 0; i < 3; i++) {
+        /* mov ecx, 64; mov al, 0x90; lea rdi, [rip+2]; rep stosb; then 64 bytes of UD2 */
+        memcpy(code, "\xb9\x40\x00\x00\x00\xb0\x90\x48\x8d\x3d\x02\x00\x00\x00\xf3\xaa", 16);
+        for (unsigned k = 16; k < 80; k += 2)
+            memcpy(code + k, "\x0f\x0b", 2);
+        assert_int_equal(guest_try(g, code, sizeof(code)), PORT_DONE);
+    }
+}
+
+static void store_beside_code_in_its_page_keeps_it(void **state)
+{
+    struct guest *g = *state;
+    put_function(g, FUNCTION_AT, 7);
+    g->cpu->gpr[GPR_RBX] = FUNCTION_AT;
+    g->cpu->gpr[GPR_RCX] = 99;
+    for (unsigned i = 0; i < 3; i++) {
+        g->cpu->gpr[GPR_RAX] = 0;
+        /* mov [rbx+0x800], ecx; call rbx */
+        assert_int_equal(TRY(g, "\x89\x8b\x00\x08\x00\x00\xff\xd3"), PORT_DONE);
+        assert_int_equal(g->cpu->gpr[GPR_RAX], 7);
+        assert_int_equal(guest_read32(g, FUNCTION_AT + 0x800), 99);
+    }
+}
+
+static void store_through_another_address_counts(void **state)
+{
+    struct guest *g = *state;
+    guest_map(g, DATA_AT + 0x8000, DATA_AT | PRESENT);
+    put_function(g, FUNCTION_AT, 1);
+    g->cpu->gpr[GPR_RBX] = FUNCTION_AT;
+    g->cpu->gpr[GPR_RDX] = FUNCTION_AT + 0x8001;
+    assert_int_equal(TRY(g, "\xff\xd3"), PORT_DONE); /* call rbx */
+    g->cpu->gpr[GPR_RAX] = 0x12345678;
+    assert_int_equal(TRY(g, "\x89\x02\xff\xd3"), PORT_DONE); /* mov [rdx], eax; call rbx */
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 0x12345678);
+}
+
+static void write_tag_from_before_the_code_ran_is_no_way_round(void **state)
+{
+    struct guest *g = *state;
+    put_function(g, FUNCTION_AT, 1);
+    g->cpu->gpr[GPR_RBX] = FUNCTION_AT;
+    g->cpu->gpr[GPR_RSI] = DATA_AT + 0x900;
+    g->cpu->gpr[GPR_RCX] = 5;
+    /* The first store makes the page writable in the TLB, the call makes it a page of code. */
+    assert_int_equal(TRY(g, "\x89\x0e\xff\xd3"), PORT_DONE); /* mov [rsi], ecx; call rbx */
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 1);
+    /* mov [rsi], ecx; mov [rbx+1], ecx; call rbx */
+    assert_int_equal(TRY(g, "\x89\x0e\x89\x4b\x01\xff\xd3"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 5);
+}
+
+static void write_of_a_device_counts(void **state)
+{
+    struct guest *g = *state;
+    g->cpu->gpr[GPR_RBX] = FUNCTION_AT;
+    PLACE(g, CODE_AT, "\xff\xd3"); /* call rbx */
+    for (uint32_t i = 1; i < 10; i++) {
+        put_function(g, FUNCTION_AT, i);
+        guest_start(g, CODE_AT);
+        assert_int_equal(guest_run_to_port(g), PORT_DONE);
+        assert_int_equal(g->cpu->gpr[GPR_RAX], i);
+    }
+}
+
+static void bytes_that_were_no_instruction_may_become_one(void **state)
+{
+    struct guest *g = *state;
+    assert_int_equal(TRY(g, "\x0f\xff\xff\xff"), VECTOR_UD); /* UD0 */
+    assert_int_equal(TRY(g, "\xff\xff\xff\xff"), VECTOR_UD); /* FF /7 is none */
+    assert_int_equal(TRY(g, "\xff\xc0\xff\xc0"), PORT_DONE); /* inc eax; inc eax */
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 2);
+}
+
+static void fifteen_bytes_are_the_most(void **state)
+{
+    struct guest *g = *state;
+    assert_int_equal(TRY(g, "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90"),
+                     PORT_DONE);
+    assert_int_equal(TRY(g, "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90"),
+                     VECTOR_GP);
+    assert_int_equal(guest_frame(g, 0), 0);
+    assert_int_equal(guest_frame(g, 1), CODE_AT);
+}
+
+/* ---- pages ---- */
+
+static void remapped_page_of_code_counts_after_invlpg(void **state)
+{
+    struct guest *g = *state;
+    put_function(g, FUNCTION_AT, 1);
+    put_function(g, FUNCTION_AT + 0x1000, 2);
+    g->cpu->gpr[GPR_RBX] = FUNCTION_AT;
+    assert_int_equal(TRY(g, "\xff\xd3"), PORT_DONE); /* call rbx */
+    guest_map(g, DATA_AT, (DATA_AT + 0x1000) | PRESENT);
+    assert_int_equal(TRY(g, "\x0f\x01\x3b\xff\xd3"), PORT_DONE); /* invlpg [rbx]; call rbx */
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 2);
+    guest_map(g, DATA_AT, DATA_AT | PRESENT);
+    assert_int_equal(TRY(g, "\x0f\x01\x3b\xff\xd3"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 1);
+}
+
+static void code_at_two_addresses_knows_where_it_is(void **state)
+{
+    struct guest *g = *state;
+    guest_map(g, DATA_AT + 0x8000, DATA_AT | PRESENT);
+    guest_write(g, DATA_AT, "\x48\x8d\x05\x00\x00\x00\x00\xc3", 8); /* lea rax, [rip]; ret */
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t at = DATA_AT + (i & 1) * 0x8000;
+        g->cpu->gpr[GPR_RBX] = at;
+        assert_int_equal(TRY(g, "\xff\xd3"), PORT_DONE); /* call rbx */
+        assert_int_equal(g->cpu->gpr[GPR_RAX], at + 7);
+    }
+}
+
+/* `mov eax, imm32` whose opcode and first byte end a page. */
+static void put_crossing(struct guest *g)
+{
+    put_function(g, DATA_AT + 0xffe, 0x11111111);
+    put_function(g, DATA_AT + 0x5ffe, 0x22222222);
+    g->cpu->gpr[GPR_RBX] = DATA_AT + 0xffe;
+    g->cpu->gpr[GPR_RDX] = DATA_AT + 0x1000;
+}
+
+static void crossing_instruction_follows_its_second_page(void **state)
+{
+    struct guest *g = *state;
+    put_crossing(g);
+    assert_int_equal(TRY(g, "\xff\xd3"), PORT_DONE); /* call rbx */
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 0x11111111);
+    guest_map(g, DATA_AT + 0x1000, (DATA_AT + 0x6000) | PRESENT);
+    assert_int_equal(TRY(g, "\x0f\x01\x3a\xff\xd3"), PORT_DONE); /* invlpg [rdx]; call rbx */
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 0x22222211);
+    guest_map(g, DATA_AT + 0x1000, (DATA_AT + 0x1000) | PRESENT);
+    assert_int_equal(TRY(g, "\x0f\x01\x3a\xff\xd3"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 0x11111111);
+}
+
+static void write_to_the_second_page_of_a_crossing_instruction_counts(void **state)
+{
+    struct guest *g = *state;
+    put_crossing(g);
+    assert_int_equal(TRY(g, "\xff\xd3"), PORT_DONE); /* call rbx */
+    g->cpu->gpr[GPR_RAX] = 0xc3334455;
+    assert_int_equal(TRY(g, "\x89\x02\xff\xd3"), PORT_DONE); /* mov [rdx], eax; call rbx */
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 0x33445511);
+    guest_write(g, DATA_AT + 0x1002, "\x99", 1);
+    assert_int_equal(TRY(g, "\xff\xd3"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 0x99445511);
+}
+
+static void crossing_instruction_faults_on_its_second_page(void **state)
+{
+    struct guest *g = *state;
+    put_crossing(g);
+    for (unsigned i = 0; i < 2; i++) {
+        guest_map(g, DATA_AT + 0x1000, i == 0 ? 0 : (DATA_AT + 0x1000) | PRESENT | PAGE_XD);
+        g->cpu->gpr[GPR_RSP] = STACK_TOP;
+        assert_int_equal(TRY(g, "\x0f\x01\x3a\xff\xd3"), VECTOR_PF); /* invlpg [rdx]; call rbx */
+        assert_int_equal(g->cpu->cr2, DATA_AT + 0x1000);
+        assert_int_equal(guest_frame(g, 0), i == 0 ? 0x10 : 0x11);
+        assert_int_equal(guest_frame(g, 1), DATA_AT + 0xffe);
+    }
+    /* What lies in front of it is run first. */
+    guest_write(g, DATA_AT + 0xffc, "\xff\xc1", 2); /* inc ecx */
+    g->cpu->gpr[GPR_RBX] = DATA_AT + 0xffc;
+    g->cpu->gpr[GPR_RCX] = 0;
+    assert_int_equal(TRY(g, "\xff\xd3"), VECTOR_PF);
+    assert_int_equal(g->cpu->gpr[GPR_RCX], 1);
+    assert_int_equal(guest_frame(g, 1), DATA_AT + 0xffe);
+}
+
+/* ---- several processors ---- */
+
+static void *run_second(void *argument)
+{
+    struct guest *g = argument;
+    struct engine_exit exit = {.kind = ENGINE_EXIT_NONE};
+    (void)soft_engine.run(g->vcpus[1], &exit);
+    bool done = exit.kind == ENGINE_EXIT_PORT_WRITE && exit.port.port == PORT_DONE;
+    return (void *)(uintptr_t)done;
+}
+
+/* The second calls the function for ever and stores its result at RDI. */
+static pthread_t start_caller(struct guest *g)
+{
+    enum { CALLER_AT = CODE_AT + 0x1000 };
+    put_function(g, FUNCTION_AT, 0);
+    PLACE(g, CALLER_AT, "\xff\xd3\x89\x07\xeb\xfa"); /* 1: call rbx; mov [rdi], eax; jmp 1b */
+    for (unsigned i = 0; i < 2; i++) {
+        g->cpus[i]->gpr[GPR_RBX] = FUNCTION_AT;
+        g->cpus[i]->gpr[GPR_RDI] = LARGE_AT;
+    }
+    g->cpus[1]->rip = CALLER_AT;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_second, g), 0);
+    return thread;
+}
+
+static void end_caller(struct guest *g, pthread_t thread)
+{
+    soft_engine.kick(g->vcpus[1]);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+static void code_patched_by_another_processor_counts(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create(2);
+    pthread_t thread = start_caller(g);
+    /*
+     * 1: mov [rbx+1], ecx; mov r8d, 0x4000000; 2: dec r8d; jz 3f; pause; cmp [rdi], ecx; jne 2b;
+     * inc ecx; cmp ecx, 500; jne 1b; 3: mov eax, r8d
+     */
+    PLACE(g, CODE_AT,
+          "\x89\x4b\x01\x41\xb8\x00\x00\x00\x04\x41\xff\xc8\x74\x10\xf3\x90\x39\x0f\x75\xf5\xff\xc1"
+          "\x81\xf9\xf4\x01\x00\x00\x75\xe2\x44\x89\xc0");
+    g->cpu->gpr[GPR_RCX] = 1;
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run_to_port(g), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RCX], 500);
+    end_caller(g, thread);
+    guest_destroy(g);
+}
+
+static void code_patched_by_a_device_thread_counts(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create(2);
+    pthread_t thread = start_caller(g);
+    unsigned waits = 0;
+    for (uint32_t i = 1; i <= 200; i++) {
+        guest_write(g, FUNCTION_AT + 1, &i, sizeof(i));
+        while (guest_read32(g, LARGE_AT) != i && ++waits < 100000)
+            (void)usleep(100);
+        assert_int_equal(guest_read32(g, LARGE_AT), i);
+    }
+    end_caller(g, thread);
+    guest_destroy(g);
+}
+
+/* Two processors run through more code than the arena has room for, twice. */
+static void full_arena_is_emptied_under_running_processors(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create(2);
+    enum { COUNT = 1600 << 10, ROUNDS = 2 };
+    static uint8_t code[2 * COUNT];
+    for (unsigned i = 0; i < sizeof(code); i += 2)
+        memcpy(code + i, "\xff\xc0", 2); /* inc eax */
+    guest_place(g, LARGE_AT, code, sizeof(code));
+    uint64_t before = atomic_load(&g->soft->code->generation);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 0; i < 2; i++)
+            g->cpus[i]->gpr[GPR_RAX] = 0;
+        g->cpus[1]->rip = LARGE_AT;
+        g->cpus[1]->asked = false;
+        exit_forget(g->cpus[1]);
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, run_second, g), 0);
+        guest_start(g, LARGE_AT);
+        assert_int_equal(guest_run_to_port(g), PORT_DONE);
+        void *done;
+        assert_int_equal(pthread_join(thread, &done), 0);
+        assert_non_null(done);
+        assert_int_equal(g->cpus[0]->gpr[GPR_RAX], COUNT);
+        assert_int_equal(g->cpus[1]->gpr[GPR_RAX], COUNT);
+    }
+    assert_true(atomic_load(&g->soft->code->generation) > before + 1);
+    guest_destroy(g);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(store_into_the_next_instruction_counts),
+        TEST(string_store_over_the_code_behind_it_counts),
+        TEST(store_beside_code_in_its_page_keeps_it),
+        TEST(store_through_another_address_counts),
+        TEST(write_tag_from_before_the_code_ran_is_no_way_round),
+        TEST(write_of_a_device_counts),
+        TEST(bytes_that_were_no_instruction_may_become_one),
+        TEST(fifteen_bytes_are_the_most),
+        TEST(remapped_page_of_code_counts_after_invlpg),
+        TEST(code_at_two_addresses_knows_where_it_is),
+        TEST(crossing_instruction_follows_its_second_page),
+        TEST(write_to_the_second_page_of_a_crossing_instruction_counts),
+        TEST(crossing_instruction_faults_on_its_second_page),
+        cmocka_unit_test(code_patched_by_another_processor_counts),
+        cmocka_unit_test(code_patched_by_a_device_thread_counts),
+        cmocka_unit_test(full_arena_is_emptied_under_running_processors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
