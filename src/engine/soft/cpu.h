@@ -151,6 +151,10 @@ enum mode {
     MODE_SINGLE = 1 << 6, /* one instruction a block: TF, shadows, breakpoints, replies */
 };
 
+/* What the instruction before holds back until this one is complete: STI interrupts, a load of SS
+ * also debug exceptions (Intel SDM vol. 3A § 6.8.3). */
+enum shadow { SHADOW_NONE, SHADOW_STI, SHADOW_SS };
+
 /* A pseudo segment: base 0, no limit, no checks; what 64-bit code uses for ES, CS, SS, DS. */
 enum { SEGMENT_FLAT = SEGMENT_COUNT, CPU_SEGMENTS };
 
@@ -211,7 +215,7 @@ struct cpu {
     bool fpu_live;
     bool entered; /* a handler was entered by this instruction (INT n, SYSCALL): no single-step trap
                    */
-    bool shadow;  /* the next instruction must complete before interrupts: STI, MOV SS, POP SS */
+    uint8_t shadow;      /* enum shadow */
     struct block *block; /* being run */
     struct engine_segment segment[CPU_SEGMENTS];
 
@@ -428,6 +432,8 @@ int op_xsetbv(struct cpu *cpu, const struct op *op);
 int debug_write(struct cpu *cpu, unsigned index, uint64_t value);
 /* Data breakpoints: note a hit of [linear, linear+size) for the end of the instruction. */
 void debug_check_data(struct cpu *cpu, uint64_t linear, unsigned size, bool write);
+/* I/O breakpoints (CR4.DE): likewise. */
+void debug_check_port(struct cpu *cpu, uint16_t port, unsigned size);
 /* Instruction breakpoint at linear address: DR6 bits, 0 = none. */
 uint64_t debug_check_fetch(const struct cpu *cpu, uint64_t linear);
 

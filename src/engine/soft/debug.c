@@ -74,16 +74,27 @@ int debug_write(struct cpu *cpu, unsigned index, uint64_t value)
     return STEP_NEXT;
 }
 
+static bool is_hit(const struct cpu *cpu, unsigned index, uint64_t start, unsigned size)
+{
+    return is_enabled(cpu, index) && overlaps(cpu, index, start, size);
+}
+
 void debug_check_data(struct cpu *cpu, uint64_t linear, unsigned size, bool write)
 {
-    uint64_t hits = 0;
     for (unsigned i = 0; i < BREAKPOINTS; i++) {
         enum condition condition = condition_of(cpu, i);
         bool wanted = condition == CONDITION_ACCESS || (condition == CONDITION_WRITE && write);
-        if (wanted && is_enabled(cpu, i) && overlaps(cpu, i, linear, size))
-            hits |= UINT64_C(1) << i;
+        if (wanted && is_hit(cpu, i, linear, size))
+            cpu->debug_trap |= UINT64_C(1) << i;
     }
-    cpu->debug_trap |= hits;
+}
+
+void debug_check_port(struct cpu *cpu, uint16_t port, unsigned size)
+{
+    for (unsigned i = 0; i < BREAKPOINTS && (cpu->cr4 & CR4_DE) != 0; i++) {
+        if (condition_of(cpu, i) == CONDITION_PORT && is_hit(cpu, i, port, size))
+            cpu->debug_trap |= UINT64_C(1) << i;
+    }
 }
 
 uint64_t debug_check_fetch(const struct cpu *cpu, uint64_t linear)

@@ -36,6 +36,12 @@ static int check_port(struct cpu *cpu, uint16_t port, unsigned size)
     return check_bitmap(cpu, port, size);
 }
 
+static void note_port(struct cpu *cpu, uint16_t port, unsigned size)
+{
+    if (cpu->dr[7] & 0xff)
+        debug_check_port(cpu, port, size);
+}
+
 static uint16_t port_of(const struct cpu *cpu, const struct op *op)
 {
     return (op->flags & OP_IMMEDIATE) ? (uint8_t)op->imm : (uint16_t)cpu->gpr[GPR_RDX];
@@ -48,9 +54,11 @@ int op_in(struct cpu *cpu, const struct op *op)
     int step = check_port(cpu, port, op->width);
     if (step == STEP_NEXT)
         step = exit_read(cpu, ENGINE_EXIT_PORT_READ, port, op->width, &value);
-    if (step == STEP_NEXT)
-        gpr_write(cpu, GPR_RAX * 8, op->width, value);
-    return step;
+    if (step != STEP_NEXT)
+        return step;
+    gpr_write(cpu, GPR_RAX * 8, op->width, value);
+    note_port(cpu, port, op->width);
+    return STEP_NEXT;
 }
 
 int op_out(struct cpu *cpu, const struct op *op)
@@ -59,8 +67,11 @@ int op_out(struct cpu *cpu, const struct op *op)
     int step = check_port(cpu, port, op->width);
     if (step != STEP_NEXT)
         return step;
-    return exit_write(cpu, ENGINE_EXIT_PORT_WRITE, port, op->width,
+    step = exit_write(cpu, ENGINE_EXIT_PORT_WRITE, port, op->width,
                       gpr_read(cpu, GPR_RAX * 8, op->width));
+    if (step == STEP_NEXT)
+        note_port(cpu, port, op->width);
+    return step;
 }
 
 /* ---- strings: one element each time; the run loop comes round for the next ---- */
@@ -113,6 +124,7 @@ int op_ins(struct cpu *cpu, const struct op *op)
         step = linear_write(cpu, linear, op->width, ACCESS_WRITE, value);
     if (step != STEP_NEXT)
         return step;
+    note_port(cpu, port, op->width);
     advance(cpu, op, GPR_RDI);
     return finish(cpu, op, left);
 }
@@ -134,6 +146,7 @@ int op_outs(struct cpu *cpu, const struct op *op)
         step = exit_write(cpu, ENGINE_EXIT_PORT_WRITE, port, op->width, value);
     if (step != STEP_NEXT)
         return step;
+    note_port(cpu, port, op->width);
     advance(cpu, op, GPR_RSI);
     return finish(cpu, op, left);
 }
