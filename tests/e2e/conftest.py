@@ -1,12 +1,15 @@
 """What the end-to-end tests share. The program is $PARTITA, else that of the release build.
 
 PARTITA_BOOTS (default 10)  how often each configuration of Linux is booted in a row
+PARTITA_MEMTEST_SECONDS     how long memtest86+ may take for its pass (default 1200)
 PARTITA_STANDIN=qemu        boot the Linux guests with QEMU's TCG instead: a test of the tests
 """
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
+import time
 
 import pytest
 
@@ -17,9 +20,53 @@ sys.path.insert(0, str(HERE))
 import images  # noqa: E402
 
 
+PROGRAM = os.environ.get("PARTITA", str(ROOT / "build/release/src/cli/partita"))
+MEMTEST = "/boot/memtest86+x64.bin"
+
+
+class Memtest:
+    """memtest86+ in a guest, its console in a file."""
+
+    def __init__(self):
+        self.output = tempfile.NamedTemporaryFile(prefix="partita-memtest-")
+        self.process = subprocess.Popen(
+            [PROGRAM, "run", "-k", MEMTEST, "-m", "64M", "-a", "console=ttyS0,115200", "--serial",
+             f"file:{self.output.name}"], stdin=subprocess.DEVNULL)
+
+    def wait_for(self, done, seconds):
+        """Until `done` of the output, the guest's end, or the limit; returns the output."""
+        deadline = time.monotonic() + seconds
+        while True:
+            text = pathlib.Path(self.output.name).read_text("latin-1")
+            if done(text) or self.process.poll() is not None or time.monotonic() > deadline:
+                return text
+            time.sleep(1)
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        self.output.close()
+
+
+def pytest_collection_finish(session):
+    wanted = any("memtest" in item.fixturenames for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        session.config.memtest = Memtest()
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "memtest"):
+        config.memtest.end()
+
+
+@pytest.fixture
+def memtest(request):
+    return request.config.memtest
+
+
 @pytest.fixture(scope="session")
 def partita():
-    program = os.environ.get("PARTITA", str(ROOT / "build/release/src/cli/partita"))
+    program = PROGRAM
     if not os.access(program, os.X_OK):
         pytest.fail(f"{program} is not there: build it, or set PARTITA")
     return program
