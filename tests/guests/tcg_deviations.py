@@ -54,6 +54,11 @@ DEVIATIONS = {
         (r"^fixed zero of DR6", "bit 12 of DR6 can be set"),
         (r"^access_dr|DR7.GD|clears GD", "DR7.GD has no effect"),
     ],
+    "cpuid": [
+        (r"^reserved bit .* of CR0", "reserved bits of CR0 stay"),
+        (r"^(wrmsr|rdmsr)_", "MSRs are not checked"),
+        (r"^run_(rdseed|xbegin)", "runs without its CPUID bit"),
+    ],
     "tsc": [
         (r"^a write of the TSC sets", "writes of the TSC are ignored"),
     ],
@@ -67,6 +72,9 @@ LEFT_OUT = {
     "apic": {
         "errors": "illegal vectors are delivered",
         "x2apic": "no x2APIC",
+    },
+    "cpuid": {
+        "cr4": "unknown bits of CR4 are taken",
     },
     "segments": {
         "far-jumps": "a jump to code with both L and D, or behind its limit, is done",
