@@ -59,6 +59,10 @@ DEVIATIONS = {
         (r"^(wrmsr|rdmsr)_", "MSRs are not checked"),
         (r"^run_(rdseed|xbegin)", "runs without its CPUID bit"),
     ],
+    "fpu": [
+        (r"^(fxrstor_plain|ldmxcsr_di|xrstor_all)", "reserved bits are accepted"),
+        (r"^(mmx|sse|xsave|avx) with all of CR0", "CR0.EM and TS are taken in another order"),
+    ],
     "tsc": [
         (r"^a write of the TSC sets", "writes of the TSC are ignored"),
     ],
