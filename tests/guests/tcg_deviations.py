@@ -29,6 +29,11 @@ DEVIATIONS = {
         (r"is reserved$|^its error code", "P is clear in the error code of reserved bits"),
         (r"^cross_(add|xchg): #PF\(2\)", "a read-modify-write faults as a read"),
     ],
+    "paging32": [
+        (r"^(bit|a high bit) .*#PF", "P is clear in the error code of reserved bits"),
+        (r"^load_cr3", "the pointers are not checked when CR3 is loaded"),
+        (r"^set_(cr0|pcide)", "control registers are not checked"),
+    ],
     "syscall": [
         (r"^SFMASK (0|clears)", "the arithmetic flags are cleared on entry"),
         (r"^gp_", "MSRs are not checked"),
