@@ -29,6 +29,11 @@ DEVIATIONS = {
         (r"is reserved$|^its error code", "P is clear in the error code of reserved bits"),
         (r"^cross_(add|xchg): #PF\(2\)", "a read-modify-write faults as a read"),
     ],
+    "paging32": [
+        (r"^(bit|a high bit) .*#PF", "P is clear in the error code of reserved bits"),
+        (r"^load_cr3", "the pointers are not checked when CR3 is loaded"),
+        (r"^set_(cr0|pcide)", "control registers are not checked"),
+    ],
     "syscall": [
         (r"^SFMASK (0|clears)", "the arithmetic flags are cleared on entry"),
         (r"^gp_", "MSRs are not checked"),
@@ -54,6 +59,15 @@ DEVIATIONS = {
         (r"^fixed zero of DR6", "bit 12 of DR6 can be set"),
         (r"^access_dr|DR7.GD|clears GD", "DR7.GD has no effect"),
     ],
+    "cpuid": [
+        (r"^reserved bit .* of CR0", "reserved bits of CR0 stay"),
+        (r"^(wrmsr|rdmsr)_", "MSRs are not checked"),
+        (r"^run_(rdseed|xbegin)", "runs without its CPUID bit"),
+    ],
+    "fpu": [
+        (r"^(fxrstor_plain|ldmxcsr_di|xrstor_all)", "reserved bits are accepted"),
+        (r"^(mmx|sse|xsave|avx) with all of CR0", "CR0.EM and TS are taken in another order"),
+    ],
     "tsc": [
         (r"^a write of the TSC sets", "writes of the TSC are ignored"),
     ],
@@ -67,6 +81,9 @@ LEFT_OUT = {
     "apic": {
         "errors": "illegal vectors are delivered",
         "x2apic": "no x2APIC",
+    },
+    "cpuid": {
+        "cr4": "unknown bits of CR4 are taken",
     },
     "segments": {
         "far-jumps": "a jump to code with both L and D, or behind its limit, is done",

@@ -88,6 +88,11 @@ static bool follows_rules(struct page_rights page, struct access_mode mode, enum
     return good;
 }
 
+static bool nx_in_use(void)
+{
+    return (read_cr4() & CR4_PAE) && (read_msr(MSR_EFER) & EFER_NXE);
+}
+
 static void check_access(struct page_rights page, enum access access, bool user,
                          volatile void *address, const char *where)
 {
@@ -95,8 +100,7 @@ static void check_access(struct page_rights page, enum access access, bool user,
     unsigned wrong = 0;
 
     for (unsigned bits = 0; bits < 16; bits++) {
-        struct access_mode mode = {user,     bits & 1, bits & 2,
-                                   bits & 4, bits & 8, read_msr(MSR_EFER) & EFER_NXE};
+        struct access_mode mode = {user, bits & 1, bits & 2, bits & 4, bits & 8, nx_in_use()};
         if ((mode.smep && !HAS_SMEP) || (mode.smap && !HAS_SMAP))
             continue;
         set_access_mode(mode);

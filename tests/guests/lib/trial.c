@@ -35,15 +35,20 @@ const struct trap *trial(const void *code, word argument)
     return &area->trap;
 }
 
+#ifdef __x86_64__
+word user_offset = USER_ALIAS;
+#else
+word user_offset;
+#endif
+
 word seen_at(enum mode mode, const void *address)
 {
 #ifdef __x86_64__
-    if (mode == USER || mode == USER32)
-        return (word)address + USER_ALIAS;
+    bool user = mode == USER || mode == USER32;
 #else
-    (void)mode;
+    bool user = mode == USER;
 #endif
-    return (word)address;
+    return (word)address + (user ? user_offset : 0);
 }
 
 /* Leaves the address of user_return on the stack of ring 3, so that `ret` ends the code. */

@@ -65,6 +65,10 @@ const struct trap *trial_in(enum mode mode, const struct snippet *code, word arg
 struct user_entry user_entry(enum mode mode, const void *code, word argument);
 const struct trap *trial_user(struct user_entry *entry);
 
+/* Where ring 3 finds what ring 0 has at 0: USER_ALIAS in 64-bit images; 32-bit images begin without
+ * paging, so 0, and set it when their page tables have such an alias. */
+extern word user_offset;
+
 /* Where a snippet is seen to run in `mode`. */
 word seen_at(enum mode mode, const void *address);
 
