@@ -64,7 +64,7 @@ void prepare_operands(struct rng *rng, struct build *ret);
 void build_patch(struct build *build, uint64_t address, const uint8_t *bytes, size_t length);
 
 /* The linear address of an operand that is memory. */
-uint64_t build_operand_address(const struct build *build, unsigned operand);
+uint64_t build_operand_address(const struct build *build, unsigned index);
 bool build_pushes_segment(const struct build *build);
 /* Bases of the segments that the case starts with. */
 uint64_t build_segment_base(const struct build *build, ZydisRegister segment);
