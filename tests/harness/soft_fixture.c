@@ -105,6 +105,25 @@ static void make_vcpus(struct guest *guest, unsigned count)
     guest->cpu = guest->cpus[0];
 }
 
+static void fill_memory(struct guest *guest)
+{
+    put_handlers(guest);
+    put_descriptors(guest);
+    put_tables(guest);
+}
+
+void guest_reset(struct guest *guest)
+{
+    must(mem_fill(guest->mem, 0, 0, GUEST_RAM) == 0, "no RAM to fill");
+    fill_memory(guest);
+    for (unsigned i = 0; i < guest->count; i++) {
+        cpu_reset(guest->cpus[i], false);
+        atomic_store(&guest->cpus[i]->pending, PENDING_EPOCH);
+        guest->cpus[i]->asked = false;
+        guest_use_long(guest, i);
+    }
+}
+
 struct guest *guest_create(unsigned vcpus)
 {
     struct reason reason;
@@ -117,9 +136,7 @@ struct guest *guest_create(unsigned vcpus)
     must(soft_engine.partition_create(&config, &guest->partition, &reason) == 0, "no partition");
     /* Its first member, see soft.c. */
     guest->soft = (struct soft_partition *)(void *)guest->partition;
-    put_handlers(guest);
-    put_descriptors(guest);
-    put_tables(guest);
+    fill_memory(guest);
     make_vcpus(guest, vcpus);
     for (unsigned i = 0; i < vcpus; i++)
         guest_use_long(guest, i);

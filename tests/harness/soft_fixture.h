@@ -73,6 +73,8 @@ struct guest {
 /* Aborts the program when the machine cannot be made: there is no test without it. */
 struct guest *guest_create(unsigned vcpus);
 void guest_destroy(struct guest *guest);
+/* RAM as after creation, and all vCPUs as after power-on. */
+void guest_reset(struct guest *guest);
 
 /* For cmocka: one vCPU in 64-bit code, CPL 0, interrupts off, ready at CODE_AT. */
 int guest_setup(void **state);
