@@ -52,6 +52,14 @@ int code_create(struct soft_partition *partition, struct code_cache **ret)
     return 0;
 }
 
+/* Whatever the qualifiers of what lies there. */
+static void unmap(volatile void *at, uint64_t size)
+{
+    void *p;
+    memcpy(&p, &at, sizeof(p));
+    (void)munmap(p, size);
+}
+
 void code_destroy(struct code_cache *code)
 {
     if (code == NULL)
@@ -60,7 +68,7 @@ void code_destroy(struct code_cache *code)
     if (code->arena != NULL)
         (void)munmap(code->arena, ARENA_SIZE);
     if (code->pages != NULL)
-        (void)munmap((void *)(uintptr_t)code->pages, code->page_count * sizeof(code->pages[0]));
+        unmap(code->pages, code->page_count * sizeof(code->pages[0]));
     (void)pthread_mutex_destroy(&code->lock);
     free(code);
 }

@@ -110,21 +110,21 @@ enum feature_word {
 struct requirement {
     bool known;    /* else the engine does not have it */
     uint8_t word;  /* enum feature_word */
+    bool avx;      /* needs AVX too */
     uint32_t bits; /* all of them */
-    bool avx;      /* and AVX */
 };
 
 #define ALWAYS                      \
     {                               \
-        true, WORD_ALWAYS, 0, false \
+        true, WORD_ALWAYS, false, 0 \
     }
 #define NEEDS(word, bits)       \
     {                           \
-        true, word, bits, false \
+        true, word, false, bits \
     }
 #define VECTOR(word, bits)     \
     {                          \
-        true, word, bits, true \
+        true, word, true, bits \
     }
 
 static const struct requirement requirements[ZYDIS_ISA_SET_MAX_VALUE + 1] = {

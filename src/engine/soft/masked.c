@@ -39,7 +39,7 @@ static bool is_selected(const struct lanes *mask, unsigned element, unsigned siz
 static void element_op(const struct op *op, uint64_t delta, struct op *ret)
 {
     const struct thunk *thunk = op->thunk;
-    copy_live(ret, op, sizeof(*ret));
+    *ret = *op;
     if (thunk->implicit) {
         ret->base = GPR_RDI;
         ret->disp = 0;

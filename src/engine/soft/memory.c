@@ -65,7 +65,7 @@ static bool has_breakpoint(const struct cpu *cpu, uint64_t linear)
 }
 
 static void fill_tlb(struct cpu *cpu, uint64_t linear, unsigned access,
-                     const struct translation *to, uint8_t *host)
+                     const struct translation *to, const uint8_t *host)
 {
     if ((access & (ACCESS_SYSTEM | ACCESS_USER)) != 0)
         return;

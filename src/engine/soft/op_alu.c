@@ -46,32 +46,32 @@ static inline void set_arithmetic(struct cpu *cpu, uint64_t native)
     }
 
 /* dst is a register; `source` yields the other operand. */
-#define REGISTER_FORM(name, form, dst, source, W, T, writes)                \
-    static int name##_##form##_##W(struct cpu *cpu, const struct op *op)    \
-    {                                                                       \
-        uint64_t flags;                                                     \
-        T *p = gpr_at(cpu, dst);                                            \
-        T result = name##_compute_##W(*p, (T)(source), cpu->flags, &flags); \
-        if (writes)                                                         \
-            STORE_##W(p, result);                                           \
-        set_arithmetic(cpu, flags);                                         \
-        return STEP_NEXT;                                                   \
+#define REGISTER_FORM(name, form, dst, source, W, T, writes)                     \
+    static int name##_##form##_##W(struct cpu *cpu, const struct op *op)         \
+    {                                                                            \
+        uint64_t flags;                                                          \
+        T *p = gpr_at(cpu, dst); /* NOLINT(bugprone-macro-parentheses) a type */ \
+        T result = name##_compute_##W(*p, (T)(source), cpu->flags, &flags);      \
+        if (writes)                                                              \
+            STORE_##W(p, result);                                                \
+        set_arithmetic(cpu, flags);                                              \
+        return STEP_NEXT;                                                        \
     }
 
-#define LOAD_FORM(name, W, T, writes)                                     \
-    static int name##_rm_##W(struct cpu *cpu, const struct op *op)        \
-    {                                                                     \
-        uint64_t source;                                                  \
-        uint64_t flags;                                                   \
-        int step = operand_read(cpu, op, W, &source);                     \
-        if (step != STEP_NEXT)                                            \
-            return step;                                                  \
-        T *p = gpr_at(cpu, op->reg);                                      \
-        T result = name##_compute_##W(*p, (T)source, cpu->flags, &flags); \
-        if (writes)                                                       \
-            STORE_##W(p, result);                                         \
-        set_arithmetic(cpu, flags);                                       \
-        return STEP_NEXT;                                                 \
+#define LOAD_FORM(name, W, T, writes)                                                \
+    static int name##_rm_##W(struct cpu *cpu, const struct op *op)                   \
+    {                                                                                \
+        uint64_t source;                                                             \
+        uint64_t flags;                                                              \
+        int step = operand_read(cpu, op, W, &source);                                \
+        if (step != STEP_NEXT)                                                       \
+            return step;                                                             \
+        T *p = gpr_at(cpu, op->reg); /* NOLINT(bugprone-macro-parentheses) a type */ \
+        T result = name##_compute_##W(*p, (T)source, cpu->flags, &flags);            \
+        if (writes)                                                                  \
+            STORE_##W(p, result);                                                    \
+        set_arithmetic(cpu, flags);                                                  \
+        return STEP_NEXT;                                                            \
     }
 
 #define COMPARE_FORM(name, form, source, W, T)                               \
@@ -169,41 +169,41 @@ ALL_WIDTHS(COMPARE_WIDTH, test, "test", NO_CARRY)
 /* ---- one operand ---- */
 
 /* INC and DEC keep CF: it is loaded before, and so comes back unchanged. */
-#define UNARY_WIDTH(name, insn, carry, W, T, m, s)                                \
-    static int name##_rr_##W(struct cpu *cpu, const struct op *op)                \
-    {                                                                             \
-        uint64_t out;                                                             \
-        T *p = gpr_at(cpu, op->rm);                                               \
-        T a = *p;                                                                 \
-        __asm__(carry insn " %" m "[a]\n\t" SAVE_FLAGS                            \
-                : [a] "+q"(a), [out] "=&r"(out)                                   \
-                : [in] "r"(cpu->flags)                                            \
-                : "cc");                                                          \
-        STORE_##W(p, a);                                                          \
-        name##_flags(cpu, out);                                                   \
-        return STEP_NEXT;                                                         \
-    }                                                                             \
-    static int name##_mr_##W(struct cpu *cpu, const struct op *op)                \
-    {                                                                             \
-        void *p;                                                                  \
-        uint64_t out;                                                             \
-        int step = modify_begin(cpu, op, W, &p);                                  \
-        if (step != STEP_NEXT)                                                    \
-            return step;                                                          \
-        if (op->flags & OP_LOCK)                                                  \
-            __asm__ volatile(carry "lock " insn s " %[a]\n\t" SAVE_FLAGS          \
-                             : [a] "+m"(*(struct unaligned *)p), [out] "=&r"(out) \
-                             : [in] "r"(cpu->flags)                               \
-                             : "cc", "memory");                                   \
-        else                                                                      \
-            __asm__ volatile(carry insn s " %[a]\n\t" SAVE_FLAGS                  \
-                             : [a] "+m"(*(struct unaligned *)p), [out] "=&r"(out) \
-                             : [in] "r"(cpu->flags)                               \
-                             : "cc", "memory");                                   \
-        step = memory_commit(cpu);                                                \
-        if (step == STEP_NEXT)                                                    \
-            name##_flags(cpu, out);                                               \
-        return step;                                                              \
+#define UNARY_WIDTH(name, insn, carry, W, T, m, s)                                  \
+    static int name##_rr_##W(struct cpu *cpu, const struct op *op)                  \
+    {                                                                               \
+        uint64_t out;                                                               \
+        T *p = gpr_at(cpu, op->rm); /* NOLINT(bugprone-macro-parentheses) a type */ \
+        T a = *p;                                                                   \
+        __asm__(carry insn " %" m "[a]\n\t" SAVE_FLAGS                              \
+                : [a] "+q"(a), [out] "=&r"(out)                                     \
+                : [in] "r"(cpu->flags)                                              \
+                : "cc");                                                            \
+        STORE_##W(p, a);                                                            \
+        name##_flags(cpu, out);                                                     \
+        return STEP_NEXT;                                                           \
+    }                                                                               \
+    static int name##_mr_##W(struct cpu *cpu, const struct op *op)                  \
+    {                                                                               \
+        void *p;                                                                    \
+        uint64_t out;                                                               \
+        int step = modify_begin(cpu, op, W, &p);                                    \
+        if (step != STEP_NEXT)                                                      \
+            return step;                                                            \
+        if (op->flags & OP_LOCK)                                                    \
+            __asm__ volatile(carry "lock " insn s " %[a]\n\t" SAVE_FLAGS            \
+                             : [a] "+m"(*(struct unaligned *)p), [out] "=&r"(out)   \
+                             : [in] "r"(cpu->flags)                                 \
+                             : "cc", "memory");                                     \
+        else                                                                        \
+            __asm__ volatile(carry insn s " %[a]\n\t" SAVE_FLAGS                    \
+                             : [a] "+m"(*(struct unaligned *)p), [out] "=&r"(out)   \
+                             : [in] "r"(cpu->flags)                                 \
+                             : "cc", "memory");                                     \
+        step = memory_commit(cpu);                                                  \
+        if (step == STEP_NEXT)                                                      \
+            name##_flags(cpu, out);                                                 \
+        return step;                                                                \
     }
 
 #define UNARY(name, insn, carry)                          \

@@ -48,7 +48,7 @@ static inline void gpr_store_8(void *p, uint64_t v)
     }                                                                                             \
     static int name##_register_##W(struct cpu *cpu, const struct op *op)                          \
     {                                                                                             \
-        T *p = gpr_at(cpu, op->rm);                                                               \
+        T *p = gpr_at(cpu, op->rm); /* NOLINT(bugprone-macro-parentheses) a type */               \
         uint64_t flags;                                                                           \
         T result = name##_compute_##W(cpu, *p, shift_count(cpu, op), &flags);                     \
         STORE_REGISTER(W, p, result);                                                             \

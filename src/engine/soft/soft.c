@@ -95,6 +95,8 @@ static void flush_all_vcpus(struct soft_partition *soft)
     }
 }
 
+/* The verb's signature is the seam's: what `writable` allows is written through `host` later. */
+/* NOLINTNEXTLINE(readability-non-const-parameter) */
 static int map(struct engine_partition *partition, uint64_t gpa, uint64_t size, uint8_t *host,
                bool writable)
 {
