@@ -12,6 +12,7 @@
 
 struct run_command {
     struct worker_config worker;
+    char *module_words[BOOT_MAX_MODULES]; /* what the modules' paths and command lines point into */
     enum engine_choice engine;
     bool help;
 };
@@ -47,18 +48,20 @@ static int take_append(void *command, const char *value)
 
 static int take_module(void *command, const char *value)
 {
-    struct worker_config *worker = &((struct run_command *)command)->worker;
+    struct run_command *run = command;
+    struct worker_config *worker = &run->worker;
 
     if (worker->module_count == BOOT_MAX_MODULES) {
         cli_error("run: more than %d modules", BOOT_MAX_MODULES);
         return CLI_EXIT_USAGE;
     }
-    /* "FILE,ARGUMENTS": the file's name ends at the first comma. The copy lives as long as us. */
+    /* "FILE,ARGUMENTS": the file's name ends at the first comma. */
     char *path = strdup(value);
     if (path == NULL) {
         cli_error("out of memory");
         return WORKER_EXIT_FAILED;
     }
+    run->module_words[worker->module_count] = path;
     char *comma = strchr(path, ',');
     if (comma != NULL)
         *comma = '\0';
@@ -237,13 +240,20 @@ static void print_help(void)
                "  partita run -k test.flat --debug-exit --test-devices </dev/null");
 }
 
-static int check_complete(const struct run_command *run)
+static int boot_guest(struct run_command *run)
 {
+    struct reason reason = {0};
+
     if (run->worker.kernel_path == NULL) {
         cli_error("run: --kernel FILE is missing; try 'partita run --help'");
         return CLI_EXIT_USAGE;
     }
-    return 0;
+    run->worker.machine.engine = engine_choose(run->engine, &reason);
+    if (run->worker.machine.engine == NULL) {
+        cli_error("no engine: %s", reason.text);
+        return WORKER_EXIT_REFUSED;
+    }
+    return worker_run(&run->worker);
 }
 
 int run_main(int argc, char **argv)
@@ -258,22 +268,13 @@ int run_main(int argc, char **argv)
                 .boot.command_line = "",
             },
     };
-    struct reason reason = {0};
 
     int code = cli_parse(run_options, argc, argv, &run);
-    if (code != 0)
-        return code;
-    if (run.help) {
+    if (code == 0 && run.help)
         print_help();
-        return 0;
-    }
-    code = check_complete(&run);
-    if (code != 0)
-        return code;
-    run.worker.machine.engine = engine_choose(run.engine, &reason);
-    if (run.worker.machine.engine == NULL) {
-        cli_error("no engine: %s", reason.text);
-        return WORKER_EXIT_REFUSED;
-    }
-    return worker_run(&run.worker);
+    else if (code == 0)
+        code = boot_guest(&run);
+    for (size_t i = 0; i < run.worker.module_count; i++)
+        free(run.module_words[i]);
+    return code;
 }

@@ -28,35 +28,39 @@ static void restore_settings(void)
 
 /*
  * Give the terminal back and step aside: the previous action is in force again when the faulting
- * instruction, or abort(), raises the signal anew.
+ * instruction runs anew, or when the signal, if somebody sent it, is sent once more.
  */
-static void handle_fatal(int signal)
+static void handle_fatal(int signal, siginfo_t *info, void *context)
 {
     int saved_errno = errno;
 
+    (void)context;
     restore_settings();
     for (int i = 0; i < FATAL_SIGNAL_COUNT; i++) {
         if (fatal_signals[i] == signal)
             (void)sigaction(signal, &terminal.previous[i], NULL);
     }
+    if (info->si_code <= 0)
+        (void)raise(signal);
     errno = saved_errno;
 }
 
-static void watch_fatal_signals(void)
+void terminal_guard(void)
 {
-    struct sigaction action = {.sa_handler = handle_fatal, .sa_flags = SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = handle_fatal, .sa_flags = SA_ONSTACK | SA_SIGINFO};
 
     (void)sigemptyset(&action.sa_mask);
     for (int i = 0; i < FATAL_SIGNAL_COUNT; i++)
         (void)sigaction(fatal_signals[i], &action, &terminal.previous[i]);
 }
 
-/* Leave alone the handlers that others put over ours meanwhile. */
-static void unwatch_fatal_signals(void)
+void terminal_unguard(void)
 {
     for (int i = 0; i < FATAL_SIGNAL_COUNT; i++) {
         struct sigaction current;
-        if (sigaction(fatal_signals[i], NULL, &current) == 0 && current.sa_handler == handle_fatal)
+        bool ours = sigaction(fatal_signals[i], NULL, &current) == 0 &&
+                    (current.sa_flags & SA_SIGINFO) != 0 && current.sa_sigaction == handle_fatal;
+        if (ours) /* an engine may have put its own over it, and keeps it */
             (void)sigaction(fatal_signals[i], &terminal.previous[i], NULL);
     }
 }
@@ -84,11 +88,7 @@ int terminal_enter_raw(int fd)
     if (tcgetattr(fd, &terminal.saved) < 0)
         return -errno;
     terminal.fd = fd;
-    watch_fatal_signals();
-    int error = make_raw();
-    if (error < 0)
-        unwatch_fatal_signals();
-    return error;
+    return make_raw();
 }
 
 void terminal_reenter_raw(void)
@@ -99,8 +99,5 @@ void terminal_reenter_raw(void)
 
 void terminal_restore(void)
 {
-    if (!atomic_load(&terminal.raw))
-        return;
     restore_settings();
-    unwatch_fatal_signals();
 }

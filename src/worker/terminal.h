@@ -5,6 +5,13 @@
 #ifndef WORKER_TERMINAL_H
 #define WORKER_TERMINAL_H
 
+/*
+ * From here on a fatal signal restores the terminal first. Before the engine is created: it turns
+ * some of these signals into exceptions of the guest, and passes on only the others.
+ */
+void terminal_guard(void);
+void terminal_unguard(void);
+
 /* Returns 0, -ENOTTY when it is none, -EIO when the process is in the background of it. */
 int terminal_enter_raw(int fd);
 /* Raw again after the process was stopped and continued. */

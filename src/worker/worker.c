@@ -15,6 +15,7 @@
 #include "worker/images.h"
 #include "worker/report.h"
 #include "worker/symbols.h"
+#include "worker/terminal.h"
 
 /* How the worker came to its end, when it was not by the guest. */
 enum worker_cause { CAUSE_GUEST, CAUSE_LEFT, CAUSE_SIGNAL, CAUSE_OUTPUT };
@@ -318,6 +319,7 @@ int worker_run(const struct worker_config *config)
     struct reason reason = {0};
 
     (void)pthread_sigmask(SIG_SETMASK, NULL, &worker.signals_before);
+    terminal_guard();
     int code = prepare(&worker, &reason);
     if (code == 0) {
         code = serve(&worker);
@@ -327,5 +329,6 @@ int worker_run(const struct worker_config *config)
         say("%s", reason.text);
     }
     release(&worker);
+    terminal_unguard();
     return code;
 }

@@ -217,12 +217,14 @@ def test_pseudo_terminal_prints_its_path_and_works(partita, image):
     guest = subprocess.Popen([partita, "run", "--serial", "pty", "-k", image(images.ECHO)],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     path = re.fullmatch(r"serial port: (/dev/pts/\d+)\n", guest.stdout.readline())[1]
-    for part in (b"hello", b"again Q"):  # attach, leave, attach anew
+    for part in (b"hello", b"and again"):  # attach, leave, attach anew
         terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
         os.write(terminal, part)
         received = b""
         while len(received) < len(part):
             received += os.read(terminal, 100)
-        os.close(terminal)
         assert received == part
+        if part == b"and again":
+            os.write(terminal, b"Q")
+        os.close(terminal)
     assert guest.wait(timeout=30) == 0
