@@ -34,6 +34,14 @@ DEVIATIONS = {
         (r"^load_cr3", "the pointers are not checked when CR3 is loaded"),
         (r"^set_(cr0|pcide)", "control registers are not checked"),
     ],
+    "real": [
+        (r"over .*: vector 1[23]|^with a 64 KiB limit", "segment limits are not checked"),
+    ],
+    "segments32": [
+        (r"^(es|push|pop|ebp|pusha|call|enter)_(read|write|here)|^cs_write|^call_far in ring 0: #GP"
+         r"|^a near jump over|^an instruction that reaches",
+         "segment limits and types are not checked"),
+    ],
     "syscall": [
         (r"^SFMASK (0|clears)", "the arithmetic flags are cleared on entry"),
         (r"^gp_", "MSRs are not checked"),
@@ -84,6 +92,10 @@ LEFT_OUT = {
     },
     "cpuid": {
         "cr4": "unknown bits of CR4 are taken",
+    },
+    "segments32": {
+        "inner-stacks": "it gives another vector",
+        "double-fault-task": "the limit of the stack is not checked",
     },
     "segments": {
         "far-jumps": "a jump to code with both L and D, or behind its limit, is done",
