@@ -134,6 +134,7 @@ static int make_gdt(struct guest *guest)
         [6] = descriptor(0, 0xfffff, 0xafb), /* DIFF_USER_CS64 */
         [8] = descriptor((uint32_t)tss, TSS_LIMIT, 0x08b),
         [9] = tss >> 32,
+        [15] = descriptor(0, 0, 0x4f5), /* whose limit is the processor's number: 0 */
     };
     if (guest->has_ldt) {
         gdt[10] = descriptor((uint32_t)ldt, DIFF_LDT_COUNT * 8 - 1, 0x082);

@@ -11,6 +11,7 @@ enum {
     VECTOR_GP = 13,
     VECTOR_PF = 14,
     VECTOR_AC = 17,
+    FLAG_AC = 1 << 18,
 };
 
 static bool is_fault(const struct diff_result *result)
@@ -90,6 +91,14 @@ static bool is_alignment(const struct diff_result *native, const struct diff_res
     return (native->vector == VECTOR_AC) != (guest->vector == VECTOR_AC);
 }
 
+static bool has_wide_memory(const struct build *build)
+{
+    for (unsigned i = 0; i < build->instruction.operand_count_visible; i++)
+        if (build->operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY && build->operands[i].size == 256)
+            return true;
+    return false;
+}
+
 /* #AC for 32 bytes that are aligned to 16: SDM vol. 3A table 6-7 names no such type. */
 static bool is_half_aligned(const struct build *build, const struct diff_result *native,
                             const struct diff_result *guest)
@@ -156,12 +165,12 @@ bool open_to_processors(const struct build *build, const struct diff_result *nat
 {
     if (!build->decoded)
         return is_locked_illegally(build, native, guest);
+    bool differ = native->vector != guest->vector;
+    if (build->mode != DIFF_MODE64 && differ && is_address_fault(guest) && may_wrap(native))
+        return true;
     if (build->kind == BUILD_SEQUENCE)
         return is_limit_fault(native) && is_limit_fault(guest) && build->mode != DIFF_MODE64;
-    bool differ = native->vector != guest->vector;
     if (is_open_instruction(build, native, guest) || is_half_aligned(build, native, guest))
-        return true;
-    if (build->mode != DIFF_MODE64 && differ && is_address_fault(guest) && may_wrap(native))
         return true;
     return may_be_aligned(build) && is_limit_fault(native) && is_limit_fault(guest);
 }
@@ -183,7 +192,8 @@ bool open_address(const struct build *build, const struct diff_result *native,
         return (uint32_t)native->cr2 - (uint32_t)guest->cr2 + 40 <= 80;
     if (IS_ANY(build->mnemonic, byte_masked))
         return native->cr2 - guest->cr2 + 16 <= 32;
-    return moves_an_area(build) && native->cr2 - guest->cr2 + DIFF_PAGE / 2 < DIFF_PAGE;
+    uint64_t mask = build->instruction.address_width == 16 ? 0xffff : ~UINT64_C(0);
+    return moves_an_area(build) && ((native->cr2 - guest->cr2 + DIFF_PAGE / 2) & mask) < DIFF_PAGE;
 }
 
 bool open_within_sequence(const struct build *build)
@@ -193,6 +203,8 @@ bool open_within_sequence(const struct build *build)
     bool branches = build->instruction.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE;
     if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
         (!branches && has_open_order(build)) || IS_ANY(mnemonic, compare_strings))
+        return true;
+    if ((build->c.in.rflags & FLAG_AC) != 0 && has_wide_memory(build)) /* see is_half_aligned */
         return true;
     return IS_ANY(mnemonic, area_loads) || IS_ANY(mnemonic, decimal) ||
            IS_ANY(mnemonic, byte_masked) || IS_ANY(mnemonic, element_masked) ||

@@ -136,6 +136,19 @@ static bool is_skipped(const ZydisDecodedInstruction *instruction)
     return false;
 }
 
+/* REP before LOOPE and LOOPNE is undefined (Intel SDM vol. 2B, REP); Zen 4 takes its condition. */
+static bool is_repeated_loop(const ZydisDecodedInstruction *instruction)
+{
+    if (instruction->mnemonic != ZYDIS_MNEMONIC_LOOPE &&
+        instruction->mnemonic != ZYDIS_MNEMONIC_LOOPNE)
+        return false;
+    for (unsigned i = 0; i < instruction->raw.prefix_count; i++)
+        if (instruction->raw.prefixes[i].value == 0xf2 ||
+            instruction->raw.prefixes[i].value == 0xf3)
+            return true;
+    return false;
+}
+
 /*
  * AMD64 APM vol. 3 § 1.2.3 against Intel SDM vol. 2A, JMP: in 64-bit mode a 66 prefix makes near
  * branches 16 bits wide on AMD and is ignored by Intel; REX.W makes far pointers 64 bits wide on
@@ -182,8 +195,8 @@ enum policy_verdict policy_judge(const struct policy *policy, enum diff_mode mod
                                  const ZydisDecodedInstruction *instruction,
                                  const ZydisDecodedOperand *operands)
 {
-    if (is_skipped(instruction) || vendors_differ(mode, instruction) ||
-        is_linux_system_call(instruction, operands))
+    if (is_skipped(instruction) || is_repeated_loop(instruction) ||
+        vendors_differ(mode, instruction) || is_linux_system_call(instruction, operands))
         return POLICY_SKIP;
     if (is_nop_of_cet(instruction))
         return POLICY_COMPARE;
