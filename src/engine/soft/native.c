@@ -88,7 +88,7 @@ static void bit_operand(const struct cpu *cpu, const struct op *op, struct op *r
     const struct thunk *thunk = op->thunk;
     unsigned unused = 64u - thunk->bit_width;
     int64_t bit = (int64_t)(cpu->gpr[thunk->bit_reg] << unused) >> unused;
-    copy_live(ret, op, sizeof(*ret));
+    *ret = *op;
     ret->disp += (uint64_t)((bit & -(int64_t)thunk->bit_width) / 8);
 }
 
