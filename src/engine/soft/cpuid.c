@@ -108,24 +108,17 @@ enum feature_word {
 };
 
 struct requirement {
+    uint32_t bits; /* all of them */
     bool known;    /* else the engine does not have it */
     uint8_t word;  /* enum feature_word */
-    bool avx;      /* needs AVX too */
-    uint32_t bits; /* all of them */
+    bool avx;      /* and AVX */
 };
 
-#define ALWAYS                      \
-    {                               \
-        true, WORD_ALWAYS, false, 0 \
-    }
-#define NEEDS(word, bits)       \
-    {                           \
-        true, word, false, bits \
-    }
-#define VECTOR(word, bits)     \
-    {                          \
-        true, word, true, bits \
-    }
+/* clang-format off */
+#define ALWAYS             {.known = true, .word = WORD_ALWAYS}
+#define NEEDS(where, what) {.known = true, .word = (where), .bits = (what)}
+#define VECTOR(where, what) {.known = true, .word = (where), .bits = (what), .avx = true}
+/* clang-format on */
 
 static const struct requirement requirements[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
     [ZYDIS_ISA_SET_I86] = ALWAYS,

@@ -315,12 +315,14 @@ static void put_brand(struct soft_partition *partition)
     uint64_t mhz = partition->tsc_hz / 1000000;
     (void)snprintf(brand, sizeof(brand), "Partita soft vCPU @ %u.%02uGHz", (unsigned)(mhz / 1000),
                    (unsigned)(mhz % 1000 / 10));
-    for (uint32_t i = 0; i < 3; i++)
+    for (uint32_t i = 0; i < 3; i++) {
+        const char *part = brand + (size_t)i * 16;
         put(partition, (struct cpuid_entry){.leaf = CPUID_EXTENDED + 2 + i,
-                                            .eax = word(brand + 16 * i),
-                                            .ebx = word(brand + 16 * i + 4),
-                                            .ecx = word(brand + 16 * i + 8),
-                                            .edx = word(brand + 16 * i + 12)});
+                                            .eax = word(part),
+                                            .ebx = word(part + 4),
+                                            .ecx = word(part + 8),
+                                            .edx = word(part + 12)});
+    }
 }
 
 static void put_extended(struct soft_partition *partition, const struct features *features)

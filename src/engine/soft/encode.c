@@ -224,7 +224,7 @@ static int encode_instruction(const struct plan *plan, uint8_t bytes[ZYDIS_MAX_I
 
 static int32_t gpr_offset(unsigned number)
 {
-    return (int32_t)(offsetof(struct cpu, gpr) + 8 * number);
+    return (int32_t)(offsetof(struct cpu, gpr) + 8 * (size_t)number);
 }
 
 static unsigned host_number(const struct plan *plan, unsigned number)

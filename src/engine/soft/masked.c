@@ -16,23 +16,23 @@ struct lanes {
 
 static void lanes_get(const struct cpu *cpu, unsigned number, struct lanes *ret)
 {
-    copy_live(ret->bytes, cpu->xsave + XSAVE_XMM + 16 * number, 16);
-    copy_live(ret->bytes + 16, cpu->xsave + XSAVE_AVX_OFFSET + 16 * number, 16);
+    copy_live(ret->bytes, cpu->xsave + XSAVE_XMM + (size_t)16 * number, 16);
+    copy_live(ret->bytes + 16, cpu->xsave + XSAVE_AVX_OFFSET + (size_t)16 * number, 16);
 }
 
 /* The first `size` bytes; the rest of the register becomes 0, as with every VEX instruction. */
 static void lanes_put(struct cpu *cpu, unsigned number, struct lanes *value, unsigned size)
 {
     zero_live(value->bytes + size, VECTOR_MAX - size);
-    copy_live(cpu->xsave + XSAVE_XMM + 16 * number, value->bytes, 16);
-    copy_live(cpu->xsave + XSAVE_AVX_OFFSET + 16 * number, value->bytes + 16, 16);
+    copy_live(cpu->xsave + XSAVE_XMM + (size_t)16 * number, value->bytes, 16);
+    copy_live(cpu->xsave + XSAVE_AVX_OFFSET + (size_t)16 * number, value->bytes + 16, 16);
     uint64_t states = xsave_get(cpu->xsave, XSAVE_STATES, 8);
     xsave_put(cpu->xsave, XSAVE_STATES, 8, states | XSTATE_SSE | XSTATE_AVX);
 }
 
 static bool is_selected(const struct lanes *mask, unsigned element, unsigned size)
 {
-    return (mask->bytes[(element + 1) * size - 1] & 0x80) != 0;
+    return (xsave_get(mask->bytes, (element + 1) * size - 1, 1) & 0x80) != 0;
 }
 
 /* The op of one element: same segment and address size, `delta` bytes further on. */
@@ -117,7 +117,7 @@ static int probe_stores(struct cpu *cpu, const struct op *op, const struct lanes
     /* With these, addresses that the mask does not select may fault too (Intel SDM vol. 2B,
      * MASKMOVDQU). */
     for (unsigned i = 0; thunk->implicit && i < 2; i++) {
-        element_op(op, i * (thunk->vector_size - 1u), &element);
+        element_op(op, (uint64_t)i * (thunk->vector_size - 1u), &element);
         int step = probe_store(cpu, &element, 1);
         if (step != STEP_NEXT)
             return step;
@@ -172,8 +172,8 @@ int op_masked_store(struct cpu *cpu, const struct op *op)
         return step;
     fpu_to_image(cpu);
     if (thunk->vector_size == 8) {
-        copy_live(mask.bytes, cpu->xsave + XSAVE_ST + 16 * thunk->mask, 8);
-        copy_live(data.bytes, cpu->xsave + XSAVE_ST + 16 * thunk->source, 8);
+        copy_live(mask.bytes, cpu->xsave + XSAVE_ST + (size_t)16 * thunk->mask, 8);
+        copy_live(data.bytes, cpu->xsave + XSAVE_ST + (size_t)16 * thunk->source, 8);
     } else {
         lanes_get(cpu, thunk->mask, &mask);
         lanes_get(cpu, thunk->source, &data);
@@ -284,8 +284,8 @@ int op_zero_vectors(struct cpu *cpu, const struct op *op)
     if (step != STEP_NEXT)
         return step;
     fpu_to_image(cpu);
-    zero_live(cpu->xsave + XSAVE_AVX_OFFSET, 8 * 16);
+    zero_live(cpu->xsave + XSAVE_AVX_OFFSET, UINT64_C(8) * 16);
     if (!upper_only)
-        zero_live(cpu->xsave + XSAVE_XMM, 8 * 16);
+        zero_live(cpu->xsave + XSAVE_XMM, UINT64_C(8) * 16);
     return STEP_NEXT;
 }

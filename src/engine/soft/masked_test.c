@@ -16,8 +16,8 @@ enum { GOOD = DATA_AT, BAD = DATA_AT + 0x1000 };
 
 static void put_vector(struct guest *g, unsigned number, const uint32_t lanes[8])
 {
-    memcpy(g->cpu->xsave + XSAVE_XMM + 16 * number, lanes, 16);
-    memcpy(g->cpu->xsave + XSAVE_AVX_OFFSET + 16 * number, lanes + 4, 16);
+    memcpy(g->cpu->xsave + XSAVE_XMM + (size_t)16 * number, lanes, 16);
+    memcpy(g->cpu->xsave + XSAVE_AVX_OFFSET + (size_t)16 * number, lanes + 4, 16);
     xsave_put(g->cpu->xsave, XSAVE_STATES, 8, 7);
 }
 

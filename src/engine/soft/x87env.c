@@ -69,7 +69,7 @@ static unsigned put_environment(const struct cpu *cpu, unsigned width, const uin
         return 28;
     }
     for (unsigned i = 0; i < 3; i++)
-        copy_live(to + 2 * i, native + 4 * i, 2);
+        copy_live(to + (size_t)2 * i, native + (size_t)4 * i, 2);
     put_pointers16(cpu, to);
     return 14;
 }
@@ -110,7 +110,7 @@ static unsigned get_environment(unsigned width, const uint8_t *from, uint8_t *na
     unsigned step = width == 2 ? 2 : 4;
     zero_live(native, NATIVE_ENVIRONMENT);
     for (unsigned i = 0; i < 3; i++)
-        copy_live(native + 4 * i, from + step * i, 2);
+        copy_live(native + (size_t)4 * i, from + (size_t)step * i, 2);
     return width == 2 ? 14 : 28;
 }
 
