@@ -251,9 +251,10 @@ struct cpu {
     struct lapic lapic;
     struct tlb *tables; /* SLOT_COUNT × VIEW_COUNT, see tlb.h */
     uint64_t last_context;
-    /* Bits by hash of the 4 MiB region: entries there stem from large pages; giant: from 1 GiB. */
+    /* Bits by hash of the 4 MiB region: entries there stem from large pages; and by hash of the
+     * 1 GiB region: from pages of that size. */
     uint64_t large[LARGE_WORDS];
-    bool giant;
+    uint64_t giant;
     unsigned slot; /* PCID slot in use */
     uint16_t slot_pcid[8];
     unsigned next_slot;
@@ -263,6 +264,7 @@ struct cpu {
     uint8_t extint_vector;
     timer_t timer; /* wakes this thread for the APIC timer */
     bool timer_made;
+    int timer_thread;      /* that it wakes */
     unsigned pauses;       /* PAUSE instructions since the last yield */
     uint64_t instructions; /* retired, by whole blocks; for statistics */
 

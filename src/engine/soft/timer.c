@@ -10,7 +10,7 @@
 #include "base/clock.h"
 
 static _Thread_local struct cpu *current;
-static _Thread_local bool attached;
+static _Thread_local pid_t self; /* this thread; 0 until it is known */
 
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
@@ -30,16 +30,18 @@ int timer_install(void)
 
 int timer_attach(struct cpu *cpu)
 {
-    if (attached && current == cpu && cpu->timer_made)
+    if (self == 0)
+        self = (pid_t)syscall(SYS_gettid);
+    if (current == cpu && cpu->timer_made && cpu->timer_thread == self)
         return 0;
     timer_detach(cpu);
     current = cpu;
-    attached = true;
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN};
-    event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
+    event._sigev_un._tid = self;
     if (timer_create(CLOCK_MONOTONIC, &event, &cpu->timer) != 0)
         return -errno;
     cpu->timer_made = true;
+    cpu->timer_thread = self;
     cpu->wake_timer_ns = 0;
     return 0;
 }

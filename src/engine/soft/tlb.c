@@ -85,7 +85,7 @@ void tlb_flush_all(struct cpu *cpu)
 {
     for (unsigned i = 0; i < LARGE_WORDS; i++)
         cpu->large[i] = 0;
-    cpu->giant = false;
+    cpu->giant = 0;
     for (unsigned slot = 0; slot < TLB_SLOTS; slot++)
         flush_slot(cpu, slot);
 }
@@ -99,21 +99,34 @@ void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
 
 /* ---- large pages: every 4 KiB of one may have an entry (Intel SDM vol. 3A § 4.10.4.1) ---- */
 
-enum { REGION_SHIFT = 22, REGION_PAGES = 1 << (REGION_SHIFT - 12) };
+enum { REGION_SHIFT = 22, REGION_PAGES = 1 << (REGION_SHIFT - 12), GIANT_SHIFT = 30 };
+
+static uint64_t hash_region(uint64_t linear, unsigned shift)
+{
+    return (linear >> shift) * UINT64_C(0x9e3779b97f4a7c15) >> 54;
+}
+
+static uint64_t giant_bit(uint64_t linear)
+{
+    return UINT64_C(1) << (hash_region(linear, GIANT_SHIFT) % 64);
+}
 
 static uint64_t *large_word(struct cpu *cpu, uint64_t linear, uint64_t *ret_bit)
 {
-    uint64_t hash = (linear >> REGION_SHIFT) * UINT64_C(0x9e3779b97f4a7c15) >> 54;
+    uint64_t hash = hash_region(linear, REGION_SHIFT);
     *ret_bit = UINT64_C(1) << (hash % 64);
     return &cpu->large[hash / 64 % LARGE_WORDS];
 }
 
 void tlb_note_large(struct cpu *cpu, uint64_t linear, unsigned shift)
 {
+    if (shift > REGION_SHIFT) {
+        cpu->giant |= giant_bit(linear);
+        return;
+    }
     uint64_t bit;
     uint64_t *word = large_word(cpu, linear, &bit);
     *word |= bit;
-    cpu->giant |= shift > REGION_SHIFT;
 }
 
 static bool is_in_large_page(struct cpu *cpu, uint64_t linear)
@@ -131,11 +144,11 @@ static void flush_region(struct tlb *tlb, uint64_t linear)
 
 void tlb_flush_page(struct cpu *cpu, uint64_t linear)
 {
-    bool large = is_in_large_page(cpu, linear);
-    if (large && cpu->giant) {
+    if (cpu->giant & giant_bit(linear)) {
         tlb_flush_all(cpu);
         return;
     }
+    bool large = is_in_large_page(cpu, linear);
     for (unsigned i = 0; i < TABLE_COUNT; i++) {
         struct tlb *tlb = &cpu->tables[i];
         if (tlb->used == 0)

@@ -1,0 +1,308 @@
+/* The software TLB: what must not survive a flush does not, and what may is still right. */
+#include "engine/soft/tlb.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/harness/soft_fixture.h"
+
+enum { PRESENT = PAGE_P | PAGE_W | PAGE_U, LARGE = PRESENT | PAGE_PS };
+
+/* Give the first 8 bytes of each of `count` pages from `gpa` their own address as contents. */
+static void number_pages(struct guest *g, uint64_t gpa, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        guest_write64(g, gpa + i * 0x1000, gpa + i * 0x1000);
+}
+
+/* ---- flushes ---- */
+
+static void invlpg_forgets_a_small_page(void **state)
+{
+    struct guest *g = *state;
+    number_pages(g, DATA_AT, 2);
+    g->cpu->gpr[GPR_RBX] = DATA_AT;
+    g->cpu->gpr[GPR_RDX] = DATA_AT + 0x123;
+    assert_int_equal(TRY(g, "\x4c\x8b\x03"), PORT_DONE); /* mov r8, [rbx] */
+    guest_map(g, DATA_AT, (DATA_AT + 0x1000) | PRESENT);
+    /* invlpg [rdx]; mov rax, [rbx]; mov rcx, [rbx+0x5000] */
+    assert_int_equal(TRY(g, "\x0f\x01\x3a\x48\x8b\x03\x48\x8b\x8b\x00\x50\x00\x00"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], DATA_AT + 0x1000);
+}
+
+static void invlpg_forgets_all_of_a_large_page(void **state)
+{
+    struct guest *g = *state;
+    number_pages(g, LARGE_AT, 8);
+    number_pages(g, LARGE_AT + 0x200000, 8);
+    g->cpu->gpr[GPR_RBX] = LARGE_AT;
+    g->cpu->gpr[GPR_RDX] = LARGE_AT + 0x1ff000;
+    /* mov rax, [rbx]; mov rcx, [rbx+0x5000] */
+    assert_int_equal(TRY(g, "\x48\x8b\x03\x48\x8b\x8b\x00\x50\x00\x00"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RCX], LARGE_AT + 0x5000);
+    guest_write64(g, PD_AT + (LARGE_AT >> 21) * 8, (LARGE_AT + 0x200000) | LARGE);
+    assert_int_equal(TRY(g, "\x0f\x01\x3a\x48\x8b\x03\x48\x8b\x8b\x00\x50\x00\x00"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], LARGE_AT + 0x200000);
+    assert_int_equal(g->cpu->gpr[GPR_RCX], LARGE_AT + 0x205000);
+}
+
+static void invlpg_forgets_all_of_a_giant_page(void **state)
+{
+    struct guest *g = *state;
+    enum { GIANT_LINEAR = 1 << 30 };
+    number_pages(g, LARGE_AT, 8);
+    guest_write64(g, PDPT_AT + 8, LARGE);
+    g->cpu->gpr[GPR_RBX] = GIANT_LINEAR + LARGE_AT;
+    g->cpu->gpr[GPR_RDX] = GIANT_LINEAR + 0x3ffff000;
+    assert_int_equal(TRY(g, "\x48\x8b\x03\x48\x8b\x8b\x00\x50\x00\x00"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RCX], LARGE_AT + 0x5000);
+    guest_write64(g, PDPT_AT + 8, 0);
+    /* invlpg [rdx]; mov rax, [rbx] */
+    assert_int_equal(TRY(g, "\x0f\x01\x3a\x48\x8b\x03"), VECTOR_PF);
+    assert_int_equal(g->cpu->cr2, GIANT_LINEAR + LARGE_AT);
+}
+
+static void load_of_cr3_forgets_many_pages(void **state)
+{
+    struct guest *g = *state;
+    enum { PAGES = 1024, FIRST = LARGE_AT };
+    number_pages(g, FIRST, PAGES);
+    g->cpu->gpr[GPR_RBX] = FIRST;
+    g->cpu->gpr[GPR_RCX] = PAGES;
+    /* 1: mov rax, [rbx]; add rbx, 0x1000; dec ecx; jnz 1b */
+    assert_int_equal(TRY(g, "\x48\x8b\x03\x48\x81\xc3\x00\x10\x00\x00\xff\xc9\x75\xf2"), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], FIRST + (PAGES - 1) * 0x1000);
+    guest_write64(g, PD_AT + (FIRST >> 21) * 8, (FIRST + 0x200000) | LARGE);
+    g->cpu->gpr[GPR_RAX] = PML4_AT;
+    for (unsigned i = 0; i < 512; i += 73) {
+        g->cpu->gpr[GPR_RBX] = FIRST + i * 0x1000;
+        assert_int_equal(TRY(g, "\x0f\x22\xd8\x4c\x8b\x03"),
+                         PORT_DONE); /* mov cr3, rax; mov r8, [rbx] */
+        assert_int_equal(g->cpu->gpr[GPR_R8], FIRST + 0x200000 + i * 0x1000);
+    }
+}
+
+static void global_pages_go_with_cr4_pge(void **state)
+{
+    struct guest *g = *state;
+    number_pages(g, DATA_AT, 2);
+    g->cpu->cr4 |= CR4_PGE;
+    guest_map(g, DATA_AT, DATA_AT | PRESENT | PAGE_G);
+    g->cpu->gpr[GPR_RBX] = DATA_AT;
+    assert_int_equal(TRY(g, "\x4c\x8b\x03"), PORT_DONE); /* mov r8, [rbx] */
+    guest_map(g, DATA_AT, (DATA_AT + 0x1000) | PRESENT | PAGE_G);
+    /* mov rax, cr4; xor al, 0x80; mov cr4, rax; xor al, 0x80; mov cr4, rax; mov r8, [rbx] */
+    assert_int_equal(TRY(g, "\x0f\x20\xe0\x34\x80\x0f\x22\xe0\x34\x80\x0f\x22\xe0\x4c\x8b\x03"),
+                     PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_R8], DATA_AT + 0x1000);
+}
+
+/* ---- entries that share a place ---- */
+
+static void pages_of_one_index_take_turns(void **state)
+{
+    struct guest *g = *state;
+    uint64_t other = LARGE_AT + (uint64_t)TLB_ENTRIES * 0x1000;
+    guest_write64(g, PD_AT + (other >> 21) * 8, (LARGE_AT + 0x200000) | LARGE);
+    number_pages(g, LARGE_AT, 1);
+    number_pages(g, LARGE_AT + 0x200000, 1);
+    g->cpu->gpr[GPR_RBX] = LARGE_AT;
+    g->cpu->gpr[GPR_RDI] = other;
+    for (unsigned i = 0; i < 3; i++) {
+        /* mov rax, [rbx]; mov rcx, [rdi]; mov rdx, [rbx] */
+        assert_int_equal(TRY(g, "\x48\x8b\x03\x48\x8b\x0f\x48\x8b\x13"), PORT_DONE);
+        assert_int_equal(g->cpu->gpr[GPR_RAX], LARGE_AT);
+        assert_int_equal(g->cpu->gpr[GPR_RCX], LARGE_AT + 0x200000);
+        assert_int_equal(g->cpu->gpr[GPR_RDX], LARGE_AT);
+    }
+}
+
+static void user_and_supervisor_have_their_own_views(void **state)
+{
+    struct guest *g = *state;
+    guest_map(g, DATA_AT, DATA_AT | PAGE_P | PAGE_W);
+    g->cpu->gpr[GPR_RBX] = DATA_AT;
+    assert_int_equal(TRY(g, "\x4c\x8b\x03"), PORT_DONE); /* mov r8, [rbx] */
+    struct engine_segment code = g->cpu->segment[SEGMENT_CS];
+    for (unsigned i = 0; i < 2; i++) {
+        guest_use_user(g, 0);
+        assert_int_equal(TRY(g, "\x4c\x8b\x03"), VECTOR_PF);
+        assert_int_equal(guest_frame(g, 0), 5); /* present, user */
+        assert_int_equal(g->cpu->cpl, 0);
+        g->cpu->segment[SEGMENT_CS] = code;
+        assert_int_equal(TRY(g, "\x4c\x8b\x03"), PORT_DONE);
+    }
+}
+
+static void write_needs_its_own_permission(void **state)
+{
+    struct guest *g = *state;
+    guest_map(g, DATA_AT, DATA_AT | PAGE_P);
+    g->cpu->gpr[GPR_RBX] = DATA_AT;
+    assert_int_equal(TRY(g, "\x4c\x8b\x03"), PORT_DONE); /* mov r8, [rbx] */
+    assert_int_equal(TRY(g, "\x4c\x89\x03"), VECTOR_PF); /* mov [rbx], r8 */
+    /* With CR0.WP clear it goes; set again it does not. mov cr0, rax; mov [rbx], rax */
+    g->cpu->gpr[GPR_RAX] = g->cpu->cr0 & ~(uint64_t)CR0_WP;
+    assert_int_equal(TRY(g, "\x0f\x22\xc0\x48\x89\x03"), PORT_DONE);
+    g->cpu->gpr[GPR_RAX] = g->cpu->cr0 | CR0_WP;
+    assert_int_equal(TRY(g, "\x0f\x22\xc0\x48\x89\x03"), VECTOR_PF);
+}
+
+static void first_write_after_reads_sets_the_dirty_bit(void **state)
+{
+    struct guest *g = *state;
+    g->cpu->gpr[GPR_RBX] = DATA_AT;
+    assert_int_equal(TRY(g, "\x4c\x8b\x03"), PORT_DONE); /* mov r8, [rbx] */
+    uint64_t at = PT_AT + (DATA_AT >> 12) * 8;
+    assert_int_equal(guest_read64(g, at) & (PAGE_A | PAGE_D), PAGE_A);
+    assert_int_equal(TRY(g, "\x4c\x89\x03"), PORT_DONE); /* mov [rbx], r8 */
+    assert_int_equal(guest_read64(g, at) & (PAGE_A | PAGE_D), PAGE_A | PAGE_D);
+}
+
+/* ---- PCIDs: more address spaces than slots ---- */
+
+enum { SPACES = 12, TABLES_AT = 0x600000, KEEP_BIT = 63 };
+
+static uint64_t space_tables(unsigned space)
+{
+    return TABLES_AT + space * 0x4000;
+}
+
+/* The same as the first one, but that DATA_AT is page `page`. */
+static void make_space(struct guest *g, unsigned space, uint64_t page)
+{
+    uint64_t at = space_tables(space);
+    guest_write64(g, at, (at + 0x1000) | PRESENT);
+    guest_write64(g, at + 0x1000, (at + 0x2000) | PRESENT);
+    for (unsigned i = 0; i < 512; i++) {
+        guest_write64(g, at + 0x2000 + i * 8, guest_read64(g, PD_AT + i * 8));
+        guest_write64(g, at + 0x3000 + i * 8, (uint64_t)i << 12 | PRESENT);
+    }
+    guest_write64(g, at + 0x2000, (at + 0x3000) | PRESENT);
+    guest_write64(g, at + 0x3000 + (DATA_AT >> 12) * 8, page | PRESENT);
+}
+
+static uint64_t read_in_space(struct guest *g, unsigned space, bool keep)
+{
+    g->cpu->gpr[GPR_RAX] = space_tables(space) | (space + 1) | (uint64_t)keep << KEEP_BIT;
+    g->cpu->gpr[GPR_RBX] = DATA_AT;
+    assert_int_equal(TRY(g, "\x0f\x22\xd8\x4c\x8b\x03"),
+                     PORT_DONE); /* mov cr3, rax; mov r8, [rbx] */
+    return g->cpu->gpr[GPR_R8];
+}
+
+static void use_spaces(struct guest *g)
+{
+    g->cpu->cr4 |= CR4_PCIDE;
+    number_pages(g, LARGE_AT, 2 * SPACES);
+    for (unsigned i = 0; i < SPACES; i++)
+        make_space(g, i, LARGE_AT + i * 0x1000);
+}
+
+static void more_address_spaces_than_slots_keep_apart(void **state)
+{
+    struct guest *g = *state;
+    use_spaces(g);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < SPACES; i++)
+            assert_int_equal(read_in_space(g, i, true), LARGE_AT + i * 0x1000);
+        for (unsigned i = 0; i < 3; i++)
+            assert_int_equal(read_in_space(g, i, true), LARGE_AT + i * 0x1000);
+    }
+}
+
+static void remap_space(struct guest *g, unsigned space)
+{
+    guest_write64(g, space_tables(space) + 0x3000 + (DATA_AT >> 12) * 8,
+                  (LARGE_AT + (SPACES + space) * 0x1000) | PRESENT);
+}
+
+static void load_of_cr3_without_keeping_flushes_that_pcid(void **state)
+{
+    struct guest *g = *state;
+    use_spaces(g);
+    for (unsigned i = 0; i < 3; i++)
+        (void)read_in_space(g, i, true);
+    remap_space(g, 1);
+    (void)read_in_space(g, 0, true);
+    assert_int_equal(read_in_space(g, 1, false), LARGE_AT + (SPACES + 1) * 0x1000);
+}
+
+static void invpcid(struct guest *g, unsigned type, uint64_t pcid, uint64_t address)
+{
+    enum { DESCRIPTOR_AT = DATA_AT + 0x3000 };
+    guest_write64(g, DESCRIPTOR_AT, pcid);
+    guest_write64(g, DESCRIPTOR_AT + 8, address);
+    g->cpu->gpr[GPR_RAX] = type;
+    g->cpu->gpr[GPR_RDX] = DESCRIPTOR_AT;
+    g->cpu->gpr[GPR_RBX] = DATA_AT + 0x3000;
+    assert_int_equal(TRY(g, "\x66\x0f\x38\x82\x02\x4c\x8b\x03"),
+                     PORT_DONE); /* invpcid rax, [rdx] */
+}
+
+static void invpcid_reaches_address_spaces_not_in_use(void **state)
+{
+    struct guest *g = *state;
+    use_spaces(g);
+    for (unsigned type = 0; type < 4; type++) {
+        (void)read_in_space(g, type, true);
+        (void)read_in_space(g, 5, true);
+        remap_space(g, type);
+        invpcid(g, type, type < 2 ? type + 1 : 0, type == 0 ? DATA_AT : 0);
+        assert_int_equal(read_in_space(g, type, true), LARGE_AT + (SPACES + type) * 0x1000);
+    }
+}
+
+/* ---- the parts by themselves ---- */
+
+static void a_flush_changes_the_context(void **state)
+{
+    struct guest *g = *state;
+    struct cpu *cpu = g->cpu;
+    cpu->gpr[GPR_RBX] = DATA_AT;
+    assert_int_equal(TRY(g, "\x4c\x8b\x03"), PORT_DONE); /* mov r8, [rbx] */
+    uint64_t context = cpu->tlb->context;
+    assert_true(tlb_entry(cpu->tlb, DATA_AT)->read == tlb_tag(DATA_AT, 8));
+    tlb_flush_page(cpu, DATA_AT);
+    assert_true(cpu->tlb->context > context);
+    assert_int_equal(tlb_entry(cpu->tlb, DATA_AT)->read, 0);
+    context = cpu->tlb->context;
+    tlb_flush_all(cpu);
+    assert_true(cpu->tlb->context > context);
+    assert_int_equal(cpu->tlb->used, 0);
+}
+
+static void tag_of_an_access_that_leaves_its_page_matches_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(tlb_tag(0x1ff8, 8), 0x1001);
+    assert_int_equal(tlb_tag(0x1ff9, 8), 0x2001);
+    assert_int_equal(tlb_tag(UINT64_MAX, 2), 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(invlpg_forgets_a_small_page),
+        TEST(invlpg_forgets_all_of_a_large_page),
+        TEST(invlpg_forgets_all_of_a_giant_page),
+        TEST(load_of_cr3_forgets_many_pages),
+        TEST(global_pages_go_with_cr4_pge),
+        TEST(pages_of_one_index_take_turns),
+        TEST(user_and_supervisor_have_their_own_views),
+        TEST(write_needs_its_own_permission),
+        TEST(first_write_after_reads_sets_the_dirty_bit),
+        TEST(more_address_spaces_than_slots_keep_apart),
+        TEST(load_of_cr3_without_keeping_flushes_that_pcid),
+        TEST(invpcid_reaches_address_spaces_not_in_use),
+        TEST(a_flush_changes_the_context),
+        cmocka_unit_test(tag_of_an_access_that_leaves_its_page_matches_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
