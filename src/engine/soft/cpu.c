@@ -100,7 +100,7 @@ static void reset_registers(struct cpu *cpu, bool init)
     cpu->dr[6] = DR6_RESET;
     cpu->dr[7] = DR7_RESET;
     cpu->cpl = 0;
-    cpu->shadow = false;
+    cpu->shadow = SHADOW_NONE;
     cpu->nmi_blocked = false;
     cpu->debug_trap = 0;
     cpu->commit.size = 0;

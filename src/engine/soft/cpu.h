@@ -140,6 +140,13 @@ enum pending {
     PENDING_EPOCH = 1 << 8, /* partition.epoch moved on: see code.h */
 };
 
+/* What waits until the next instruction has completed: Intel SDM vol. 2, STI; vol. 3A § 6.8.3. */
+enum shadow {
+    SHADOW_NONE,
+    SHADOW_STI,   /* interrupts */
+    SHADOW_STACK, /* interrupts, and debug exceptions: MOV SS, POP SS */
+};
+
 /* How code is decoded and run; part of a block's key. */
 enum mode {
     MODE_LONG = 1 << 0,    /* EFER.LMA and CS.L: 64-bit code */
@@ -211,7 +218,7 @@ struct cpu {
     bool fpu_live;
     bool entered; /* a handler was entered by this instruction (INT n, SYSCALL): no single-step trap
                    */
-    bool shadow;  /* the next instruction must complete before interrupts: STI, MOV SS, POP SS */
+    uint8_t shadow; /* enum shadow */
     struct block *block; /* being run */
     struct engine_segment segment[CPU_SEGMENTS];
 

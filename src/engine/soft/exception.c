@@ -68,7 +68,7 @@ static int deliver_real(struct cpu *cpu, const struct event *event)
     cpu->gpr[GPR_RSP] = frame.sp;
     cpu->rip = vector & 0xffff;
     segment_load_real(cpu, SEGMENT_CS, (uint16_t)(vector >> 16));
-    cpu->shadow = false;
+    cpu->shadow = SHADOW_NONE;
     cpu_set_flags(cpu, cpu->flags & ~(uint64_t)(FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF));
     cpu_mode_changed(cpu);
     return STEP_JUMP;
@@ -237,7 +237,7 @@ static void enter(struct cpu *cpu, const struct handler *handler, const struct f
     cpu->gpr[GPR_RSP] = frame->sp;
     cpu->cpl = (uint8_t)handler->cpl;
     cpu->rip = handler->gate.offset;
-    cpu->shadow = false;
+    cpu->shadow = SHADOW_NONE;
     cpu_set_flags(cpu, cpu->flags & ~cleared);
     cpu_mode_changed(cpu);
 }

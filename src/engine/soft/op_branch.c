@@ -198,7 +198,7 @@ int op_sti(struct cpu *cpu, const struct op *op)
     cpu->rip = op_next_rip(cpu, op);
     if ((cpu->flags & FLAG_IF) == 0) {
         cpu->flags |= FLAG_IF;
-        cpu->shadow = true;
+        cpu->shadow = SHADOW_STI;
         atomic_fetch_or(&cpu->pending, PENDING_INTERRUPT);
     }
     return STEP_JUMP;

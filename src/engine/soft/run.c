@@ -116,7 +116,7 @@ static int deliver_events(struct cpu *cpu)
         return STEP_NEXT;
     }
     bool running = cpu->activity == ENGINE_ACTIVITY_RUNNING;
-    if (running && (cpu->shadow || cpu->reply_count != 0))
+    if (running && (cpu->shadow != SHADOW_NONE || cpu->reply_count != 0))
         return STEP_NEXT;
     uint32_t pending = atomic_load(&cpu->pending);
     if ((pending & PENDING_NMI) != 0 && !cpu->nmi_blocked)
@@ -229,10 +229,8 @@ static int after_single(struct cpu *cpu, int step, uint64_t flags_before)
     uint64_t dr6 = cpu->debug_trap;
     if ((flags_before & FLAG_TF) != 0 && !cpu->entered)
         dr6 |= DR6_BS;
-    /* MOV SS and POP SS hold traps back for one instruction (Intel SDM vol. 3A § 6.8.3), STI does
-     * not: its shadow comes with IF newly set. */
-    bool by_sti = ((cpu->flags & ~flags_before) & FLAG_IF) != 0;
-    if (dr6 == 0 || (cpu->shadow && !by_sti))
+    /* MOV SS and POP SS hold traps back for one instruction (Intel SDM vol. 3A § 6.8.3). */
+    if (dr6 == 0 || cpu->shadow == SHADOW_STACK)
         return step;
     cpu->debug_trap = 0;
     int debug = raise_debug(cpu, dr6);
@@ -247,8 +245,8 @@ static uint64_t linear_rip(const struct cpu *cpu)
 static int run_single(struct cpu *cpu)
 {
     uint64_t before = cpu->flags;
-    bool shadow = cpu->shadow;
-    if ((before & FLAG_RF) == 0 && (cpu->dr[7] & 0xff) != 0) {
+    uint8_t shadow = cpu->shadow;
+    if ((before & FLAG_RF) == 0 && shadow != SHADOW_STACK && (cpu->dr[7] & 0xff) != 0) {
         uint64_t hit = debug_check_fetch(cpu, linear_rip(cpu));
         if (hit != 0)
             return raise_debug(cpu, hit);
@@ -256,7 +254,7 @@ static int run_single(struct cpu *cpu)
     struct block *block;
     int step = code_find(cpu, cpu->mode | MODE_SINGLE, &block);
     if (step == STEP_NEXT) {
-        cpu->shadow = false;
+        cpu->shadow = SHADOW_NONE;
         cpu->entered = false;
         if (before & FLAG_RF)
             cpu_set_flags(cpu, cpu->flags & ~(uint64_t)FLAG_RF);
@@ -269,7 +267,7 @@ static int run_single(struct cpu *cpu)
     if (step == STEP_FAULT) {
         exit_forget(cpu);
         cpu->debug_trap = 0;
-        cpu->shadow = false;
+        cpu->shadow = SHADOW_NONE;
         return exception_deliver(cpu);
     }
     return step == STEP_JUMP || step == STEP_LEAVE ? after_single(cpu, step, before) : step;
@@ -277,7 +275,7 @@ static int run_single(struct cpu *cpu)
 
 static int run_some(struct cpu *cpu)
 {
-    if ((cpu->mode & MODE_SINGLE) != 0 || cpu->shadow || cpu->reply_count != 0)
+    if ((cpu->mode & MODE_SINGLE) != 0 || cpu->shadow != SHADOW_NONE || cpu->reply_count != 0)
         return run_single(cpu);
     return run_block(cpu);
 }

@@ -259,7 +259,7 @@ static int get(struct engine_vcpu *vcpu, struct engine_registers *ret)
     ret->tsc_deadline = cpu->lapic.tsc_deadline;
     ret->apic_base = atomic_load(&cpu->lapic.base);
     ret->activity = cpu->activity;
-    ret->interrupt_shadow = cpu->shadow;
+    ret->interrupt_shadow = cpu->shadow != SHADOW_NONE;
     ret->nmi_blocked = cpu->nmi_blocked;
     return 0;
 }
@@ -307,7 +307,7 @@ static void set_system(struct cpu *cpu, const struct engine_registers *registers
     cpu->tsc_aux = registers->tsc_aux;
     set_tsc(cpu, registers->tsc);
     cpu->activity = registers->activity;
-    cpu->shadow = registers->interrupt_shadow;
+    cpu->shadow = registers->interrupt_shadow ? SHADOW_STI : SHADOW_NONE;
     cpu->nmi_blocked = registers->nmi_blocked;
 }
 

@@ -192,7 +192,7 @@ static void load_registers(struct cpu *cpu, const struct image *image, bool nest
     for (unsigned i = 0; i < 6; i++)
         cpu->segment[i] = segment_null(image->selector[i], i == SEGMENT_SS ? cpu->cpl : 0);
     cpu->segment[SEGMENT_LDTR] = segment_null(image->ldt, 0);
-    cpu->shadow = false;
+    cpu->shadow = SHADOW_NONE;
     cpu_set_flags(cpu, flags);
     cpu_mode_changed(cpu);
     tlb_flush_all(cpu); /* DR7 changed: which pages carry breakpoints */
