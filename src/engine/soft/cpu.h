@@ -140,6 +140,13 @@ enum pending {
     PENDING_EPOCH = 1 << 8, /* partition.epoch moved on: see code.h */
 };
 
+/* What waits until the next instruction has completed: Intel SDM vol. 2, STI; vol. 3A § 6.8.3. */
+enum shadow {
+    SHADOW_NONE,
+    SHADOW_STI,   /* interrupts */
+    SHADOW_STACK, /* interrupts, and debug exceptions: MOV SS, POP SS */
+};
+
 /* How code is decoded and run; part of a block's key. */
 enum mode {
     MODE_LONG = 1 << 0,    /* EFER.LMA and CS.L: 64-bit code */
@@ -150,10 +157,6 @@ enum mode {
     MODE_V86 = 1 << 5,
     MODE_SINGLE = 1 << 6, /* one instruction a block: TF, shadows, breakpoints, replies */
 };
-
-/* What the instruction before holds back until this one is complete: STI interrupts, a load of SS
- * also debug exceptions (Intel SDM vol. 3A § 6.8.3). */
-enum shadow { SHADOW_NONE, SHADOW_STI, SHADOW_SS };
 
 /* A pseudo segment: base 0, no limit, no checks; what 64-bit code uses for ES, CS, SS, DS. */
 enum { SEGMENT_FLAT = SEGMENT_COUNT, CPU_SEGMENTS };

@@ -76,9 +76,14 @@ enum memory_type {
 #define MTRR_DEFAULT_ENABLE (UINT64_C(1) << 11)
 #define MTRR_MASK_VALID     (UINT64_C(1) << 11)
 
-/* IA32_MISC_ENABLE: fast strings; no branch trace store, no precise event sampling. */
-#define MISC_ENABLE_FIXED    (UINT64_C(1) << 11 | UINT64_C(1) << 12)
-#define MISC_ENABLE_WRITABLE (UINT64_C(1) << 0 | UINT64_C(1) << 3 | UINT64_C(1) << 16)
+/*
+ * IA32_MISC_ENABLE: fast strings; no branch trace store, no precise event sampling. What would only
+ * take abilities away (MONITOR, CPUID leaves, XD) can be written, and read back, without effect.
+ */
+#define MISC_ENABLE_FIXED (UINT64_C(1) << 11 | UINT64_C(1) << 12)
+#define MISC_ENABLE_WRITABLE                                                       \
+    (UINT64_C(1) << 0 | UINT64_C(1) << 3 | UINT64_C(1) << 16 | UINT64_C(1) << 18 | \
+     UINT64_C(1) << 22 | UINT64_C(1) << 23 | UINT64_C(1) << 34)
 #define MISC_ENABLE_AT_RESET (MISC_ENABLE_FIXED | UINT64_C(1) << 0)
 
 /*
@@ -259,7 +264,6 @@ static int write_fs_gs(struct cpu *cpu, const struct msr *msr, uint64_t value)
     return STEP_NEXT;
 }
 
-/* What may not be set is not there: limiting CPUID, switching XD off. */
 static int write_misc_enable(struct cpu *cpu, const struct msr *msr, uint64_t value)
 {
     (void)msr;

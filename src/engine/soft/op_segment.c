@@ -45,7 +45,7 @@ static int after_load(struct cpu *cpu, const struct op *op, enum engine_segment_
         return STEP_NEXT;
     cpu->rip = op_next_rip(cpu, op);
     if (shadow)
-        cpu->shadow = SHADOW_SS;
+        cpu->shadow = SHADOW_STACK;
     cpu_mode_changed(cpu);
     return STEP_JUMP;
 }

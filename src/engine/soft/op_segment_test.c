@@ -18,7 +18,7 @@ static void mov_to_stack_segment_shadows_interrupts(void **state)
     op.rm = GPR_RBX * 8;
     m->cpu->gpr[GPR_RBX] = KERNEL_DATA;
     assert_int_equal(op_mov_to_segment(m->cpu, &op), STEP_JUMP);
-    assert_true(m->cpu->shadow);
+    assert_int_equal(m->cpu->shadow, SHADOW_STACK);
     assert_int_equal(m->cpu->rip, CODE + 2);
     op.extra = SEGMENT_CS;
     expect_undefined(m, op_mov_to_segment(m->cpu, &op));

@@ -58,7 +58,13 @@ int op_into(struct cpu *cpu, const struct op *op)
     return exception_interrupt(cpu, VECTOR_OF, EVENT_SOFTWARE, op_next_rip(cpu, op));
 }
 
+/* One #DB serves INT1 and the data breakpoints that a MOV SS before it has held back. */
 int op_icebp(struct cpu *cpu, const struct op *op)
 {
-    return exception_interrupt(cpu, VECTOR_DB, EVENT_ICEBP, op_next_rip(cpu, op));
+    int step = exception_interrupt(cpu, VECTOR_DB, EVENT_ICEBP, op_next_rip(cpu, op));
+    if (step != STEP_JUMP)
+        return step;
+    cpu->dr[6] |= cpu->debug_trap;
+    cpu->debug_trap = 0;
+    return STEP_JUMP;
 }

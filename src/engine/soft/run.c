@@ -229,7 +229,8 @@ static int after_single(struct cpu *cpu, int step, uint64_t flags_before)
     uint64_t dr6 = cpu->debug_trap;
     if ((flags_before & FLAG_TF) != 0 && !cpu->entered)
         dr6 |= DR6_BS;
-    if (dr6 == 0 || cpu->shadow == SHADOW_SS)
+    /* MOV SS and POP SS hold traps back for one instruction (Intel SDM vol. 3A § 6.8.3). */
+    if (dr6 == 0 || cpu->shadow == SHADOW_STACK)
         return step;
     cpu->debug_trap = 0;
     int debug = raise_debug(cpu, dr6);
@@ -245,7 +246,7 @@ static int run_single(struct cpu *cpu)
 {
     uint64_t before = cpu->flags;
     uint8_t shadow = cpu->shadow;
-    if ((before & FLAG_RF) == 0 && (cpu->dr[7] & 0xff) != 0 && shadow != SHADOW_SS) {
+    if ((before & FLAG_RF) == 0 && shadow != SHADOW_STACK && (cpu->dr[7] & 0xff) != 0) {
         uint64_t hit = debug_check_fetch(cpu, linear_rip(cpu));
         if (hit != 0)
             return raise_debug(cpu, hit);

@@ -158,8 +158,10 @@ void segment_drop_privileged(struct cpu *cpu)
         unsigned dpl = (segment->attributes >> SEGMENT_DPL_SHIFT) & 3u;
         bool conforming =
             (segment->attributes & (TYPE_CODE | TYPE_CONFORMING)) == (TYPE_CODE | TYPE_CONFORMING);
-        if ((segment->attributes & SEGMENT_UNUSABLE) == 0 && !conforming && dpl < cpu->cpl)
-            *segment = segment_null(0, 0);
+        if ((segment->attributes & SEGMENT_UNUSABLE) != 0 || conforming || dpl >= cpu->cpl)
+            continue;
+        segment->selector = 0;
+        segment->attributes = SEGMENT_UNUSABLE; /* the base stays, which 64-bit code can see */
     }
 }
 
