@@ -18,7 +18,7 @@ LEFT, SIGNAL = 11, 12
 class Console:
     """The program on a pseudo-terminal of its own, standard error apart."""
 
-    def __init__(self, partita, *words):
+    def __init__(self, partita, *words, shell=None):
         self.master, self.slave = pty.openpty()
         self.before = termios.tcgetattr(self.slave)
         self.text = b""
@@ -28,9 +28,11 @@ class Console:
             import fcntl
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-        self.process = subprocess.Popen([partita, "run", *map(str, words)], stdin=self.slave,
-                                        stdout=self.slave, stderr=subprocess.PIPE,
-                                        preexec_fn=own_terminal)
+        command = [partita, "run", *map(str, words)]
+        if shell is not None:
+            command = ["bash", "-c", shell, *command]
+        self.process = subprocess.Popen(command, stdin=self.slave, stdout=self.slave,
+                                        stderr=subprocess.PIPE, preexec_fn=own_terminal)
 
     def settings(self):
         return termios.tcgetattr(self.slave)
@@ -60,8 +62,8 @@ class Console:
 def console(partita):
     opened = []
 
-    def start(*words):
-        opened.append(Console(partita, *words))
+    def start(*words, **more):
+        opened.append(Console(partita, *words, **more))
         return opened[-1]
 
     yield start
@@ -169,6 +171,16 @@ def test_terminal_is_untouched_when_the_serial_port_is_elsewhere(console, image,
     guest.type(b"\x03")  # an ordinary Ctrl-C
     status, errors = guest.end()
     assert status == SIGNAL and "SIGINT" in errors
+
+
+def test_background_job_leaves_the_terminal_alone(console, image):
+    """`partita run … &` in a shell: neither raw mode nor input, and no stop by SIGTTOU or SIGTTIN."""
+    guest = console("-k", image(images.say("up\n" * 50) + images.POWER_OFF),
+                    shell='set -m; "$0" "$@" & wait $!')
+    guest.expect(b"up\r\n" * 50)
+    assert not guest.is_raw()
+    status, errors = guest.end()
+    assert status == 0 and "partita:" not in errors
 
 
 def test_bad_image_leaves_the_terminal_alone(console, tmp_path):
