@@ -364,7 +364,7 @@ static void second_side(void *unused)
 /* Returns how often the outcome was seen that the kind asks about. */
 static unsigned litmus_run(enum litmus kind, unsigned most, unsigned enough)
 {
-    uint64_t end = read_tsc() + 10000 * tsc_per_ms();
+    uint64_t end = read_tsc() + 5000 * tsc_per_ms();
     unsigned seen = 0;
     uint32_t round = 0;
 
@@ -404,7 +404,7 @@ static void memory_order(void)
         return;
     }
     for (unsigned i = 0; i < ARRAY_LENGTH(never); i++)
-        check_equal(litmus_run(never[i], 50000, 1), 0, "%s is never seen", names[i]);
+        check_equal(litmus_run(never[i], 20000, 1), 0, "%s is never seen", names[i]);
     check(litmus_run(STORE_BUFFER, 5000000, 1) > 0, "store buffering is seen");
 }
 

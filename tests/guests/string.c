@@ -503,7 +503,7 @@ static void ports(void)
 
 static void long_ones(void)
 {
-    enum { BYTES = 8 << 20 };
+    enum { BYTES = 2 << 20 };
     uint64_t *from = (uint64_t *)0x8000000;
     uint64_t *to = (uint64_t *)(0x8000000 + 2 * BYTES);
     struct state state;
@@ -514,19 +514,19 @@ static void long_ones(void)
     }
     state = (struct state){(word)from, (word)to, BYTES, 0, FLAG_FIXED};
     trial_in(KERNEL, &rep_movsb, (word)&state);
-    check(__builtin_memcmp(from, to, BYTES) == 0, "rep movsb of 8 MiB");
+    check(__builtin_memcmp(from, to, BYTES) == 0, "rep movsb of 2 MiB");
     state = (struct state){(word)from, (word)to, BYTES, 0, FLAG_FIXED};
     to[BYTES / 16] ^= 1ull << 56;
     trial_in(KERNEL, &repe_cmpsb, (word)&state);
-    check_equal(state.si, (word)from + BYTES / 2 + 8, "repe cmpsb stops at a difference 4 MiB on");
+    check_equal(state.si, (word)from + BYTES / 2 + 8, "repe cmpsb stops at a difference 1 MiB on");
     state = (struct state){0, (word)to, BYTES / 8, 0x4242424242424242, FLAG_FIXED};
     trial_in(KERNEL, &rep_stosq, (word)&state);
     check(to[0] == 0x4242424242424242 && to[BYTES / 8 - 1] == to[0] && state.cx == 0,
-          "rep stosq of 8 MiB");
+          "rep stosq of 2 MiB");
     ((uint8_t *)to)[BYTES - 5] = 0x99;
     state = (struct state){0, (word)to, BYTES, 0x99, FLAG_FIXED};
     trial_in(KERNEL, &repne_scasb, (word)&state);
-    check_equal(state.di, (word)to + BYTES - 4, "repne scasb finds a byte 8 MiB on");
+    check_equal(state.di, (word)to + BYTES - 4, "repne scasb finds a byte 2 MiB on");
     /* the overlap that makes a pattern */
     __builtin_memcpy(from, "abcdefgh", 8);
     state = (struct state){(word)from, (word)from + 8, BYTES / 8 - 1, 0, FLAG_FIXED};
