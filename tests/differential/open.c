@@ -153,7 +153,7 @@ static bool is_open_instruction(const struct build *build, const struct diff_res
         return differ;
     /* A segment that may not be written is #GP (SDM vol. 2A), but it need not write. */
     if (build->mnemonic == ZYDIS_MNEMONIC_ARPL)
-        return differ && any;
+        return any;
     if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
         build->instruction.meta.category == ZYDIS_CATEGORY_INTERRUPT)
         return both && any;
