@@ -211,6 +211,17 @@ static bool vendors_differ(const struct build *build)
     return build_operand_address(build, 1) % 16 != 0;
 }
 
+/* Without AVX the upper halves of YMM are not the guest's, and XCR0 has two components. */
+static bool keep_to_level(const struct build_context *context, struct build *build)
+{
+    if (policy_has_avx(context->policy))
+        return true;
+    build->c.in.xsave[DIFF_XSAVE_HEADER] &= 3;
+    if (build->group == GROUP_XSAVE)
+        build->c.in.gpr[0] &= ~UINT64_C(4);
+    return build->mnemonic != ZYDIS_MNEMONIC_XRSTOR && build->mnemonic != ZYDIS_MNEMONIC_XRSTOR64;
+}
+
 /*
  * int3 after the instruction comes from the page's own filling. Bytes that are no instruction are
  * all kept.
@@ -219,6 +230,8 @@ static bool finish(const struct build_context *context, struct rng *rng, struct 
                    size_t length)
 {
     build->c.code_length = (uint32_t)length;
+    if (!keep_to_level(context, build))
+        return false;
     if (!build->decoded) {
         build->kind = BUILD_ILLEGAL;
         place(rng, build);
@@ -244,7 +257,7 @@ static bool finish(const struct build_context *context, struct rng *rng, struct 
     prepare_operands(rng, build);
     (void)decode(context, build); /* again, for what was patched into the bytes */
     cut_at_page(build);
-    return !vendors_differ(build);
+    return keep_to_level(context, build) && !vendors_differ(build);
 }
 
 static void put_instruction(struct rng *rng, const struct form *form, bool absolute,
@@ -319,7 +332,7 @@ bool build_sequence(const struct build_context *context, struct rng *rng,
         ret->c.code_length += ret->instruction.length;
     }
     ret->form = forms[count - 1];
-    return true;
+    return keep_to_level(context, ret);
 }
 
 bool build_from_form(const struct build_context *context, struct rng *rng, const struct form *form,

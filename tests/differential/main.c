@@ -26,7 +26,8 @@ struct arguments {
 
 static const char usage[] =
     "usage: partita-difftest [--seed N] [--cases N] [--forms REGEX] [--forever] [--list]\n"
-    "                        [--show INDEX] [--replay FILE|[16:|32:]HEX] [--cpu LEVEL]\n"
+    "                        [--show INDEX] [--replay FILE|[16:|32:]HEX] [--cpu LEVEL] [--hidden "
+    "N]\n"
     "                        [--failures N] [--self-check] [--verbose]\n"
     "  --seed N      random seed (default 1)\n"
     "  --cases N     number of cases (default 100000)\n"
@@ -37,6 +38,7 @@ static const char usage[] =
     "  --replay X    cases of one instruction: hex bytes, of 32-bit code after \"32:\";\n"
     "                or of a file with one such line each\n"
     "  --cpu LEVEL   x86-64-v2, x86-64-v3 or host (default): what the guest's CPUID shows\n"
+    "  --hidden N    percent of the forms that CPUID hides to run, for #UD (default 3)\n"
     "  --self-check  native against native\n"
     "  --failures N  stop after N forms have failed (default 20)\n"
     "  --verbose     print every case that differs, not one of each form\n";
@@ -93,6 +95,12 @@ static bool take_option(int option, struct arguments *ret)
     case 'm':
         return parse_number(optarg, &ret->options.failures) && ret->options.failures > 0 &&
                ret->options.failures <= SESSION_MAX_FAILURES;
+    case 'h': {
+        uint64_t percent = 0;
+        bool good = parse_number(optarg, &percent) && percent <= 100;
+        ret->options.hidden = (uint32_t)percent;
+        return good;
+    }
     case 'v':
         ret->options.verbose = true;
         return true;
@@ -104,15 +112,23 @@ static bool take_option(int option, struct arguments *ret)
 static bool parse_arguments(int argc, char **argv, struct arguments *ret)
 {
     static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},     {"cases", required_argument, NULL, 'n'},
-        {"forms", required_argument, NULL, 'f'},    {"forever", no_argument, NULL, 'e'},
-        {"list", no_argument, NULL, 'l'},           {"show", required_argument, NULL, 'w'},
-        {"replay", required_argument, NULL, 'r'},   {"cpu", required_argument, NULL, 'c'},
-        {"self-check", no_argument, NULL, 'S'},     {"verbose", no_argument, NULL, 'v'},
-        {"failures", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},
+        {"cases", required_argument, NULL, 'n'},
+        {"forms", required_argument, NULL, 'f'},
+        {"forever", no_argument, NULL, 'e'},
+        {"list", no_argument, NULL, 'l'},
+        {"show", required_argument, NULL, 'w'},
+        {"replay", required_argument, NULL, 'r'},
+        {"cpu", required_argument, NULL, 'c'},
+        {"self-check", no_argument, NULL, 'S'},
+        {"verbose", no_argument, NULL, 'v'},
+        {"failures", required_argument, NULL, 'm'},
+        {"hidden", required_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     *ret = (struct arguments){
-        .options = {.seed = 1, .cases = 100000, .failures = 20, .level = ENGINE_CPU_HOST}};
+        .options = {
+            .seed = 1, .cases = 100000, .failures = 20, .hidden = 3, .level = ENGINE_CPU_HOST}};
     int option = 0;
     /* The only thread so far. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)

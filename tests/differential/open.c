@@ -52,12 +52,13 @@ static const uint16_t many_slots[] = {
 static const uint16_t compare_strings[] = {ZYDIS_MNEMONIC_CMPSB, ZYDIS_MNEMONIC_CMPSW,
                                            ZYDIS_MNEMONIC_CMPSD, ZYDIS_MNEMONIC_CMPSQ};
 
-/* Areas of XSAVE's and FSAVE's kind are gone through in an order that the manual leaves open. */
+/* 80-bit numbers and areas of XSAVE's and FSAVE's kind are gone through in an order that the manual
+ * leaves open. */
 static bool moves_an_area(const struct build *build)
 {
     return build->operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY &&
            (build->group == GROUP_XSAVE || build->group == GROUP_X87) &&
-           build->operands[0].size >= 112;
+           build->operands[0].size >= 80;
 }
 
 /* An operand that is misaligned and lies outside of the stack segment may raise #GP or #SS. */
@@ -145,15 +146,18 @@ static bool is_open_instruction(const struct build *build, const struct diff_res
     /* Two operands or several slots; registers popped before the fault may be there already. */
     if (IS_ANY(build->mnemonic, compare_strings) || IS_ANY(build->mnemonic, many_slots))
         return addresses || (both && differ);
-    /* Only elements right of the faulting one are sure to be loaded: SDM vol. 2C, VGATHERDPS. */
+    /*
+     * Only elements right of the faulting one are sure to be loaded, and a trap for these may come
+     * in lieu of the fault: SDM vol. 2C, VGATHERDPS.
+     */
     if (build->instruction.meta.category == ZYDIS_CATEGORY_AVX2GATHER)
-        return addresses && !differ;
+        return differ ? native->vector == VECTOR_DB : addresses;
     /* Two bytes or the whole slot: SDM vol. 2B, PUSH. */
     if (build_pushes_segment(build))
         return differ;
     /* A segment that may not be written is #GP (SDM vol. 2A), but it need not write. */
     if (build->mnemonic == ZYDIS_MNEMONIC_ARPL)
-        return differ && any;
+        return any;
     if (build->instruction.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
         build->instruction.meta.category == ZYDIS_CATEGORY_INTERRUPT)
         return both && any;

@@ -105,6 +105,11 @@ static bool has_feature(const struct policy *policy, ZydisISASet isa)
     return false;
 }
 
+bool policy_has_avx(const struct policy *policy)
+{
+    return (policy->word[WORD_1_ECX] >> 28 & 1) != 0;
+}
+
 /* VEX forms of AES and PCLMULQDQ, and everything else in YMM, also need AVX. */
 static bool vex_is_there(const struct policy *policy, const ZydisDecodedInstruction *instruction)
 {
@@ -112,7 +117,7 @@ static bool vex_is_there(const struct policy *policy, const ZydisDecodedInstruct
         return true;
     bool general = instruction->meta.isa_set == ZYDIS_ISA_SET_BMI1 ||
                    instruction->meta.isa_set == ZYDIS_ISA_SET_BMI2;
-    return general || (policy->word[WORD_1_ECX] >> 28 & 1) != 0;
+    return general || policy_has_avx(policy);
 }
 
 static bool is_nop_of_cet(const ZydisDecodedInstruction *instruction)
@@ -202,6 +207,11 @@ enum policy_verdict policy_judge(const struct policy *policy, enum diff_mode mod
         return POLICY_COMPARE;
     bool there =
         has_feature(policy, instruction->meta.isa_set) && vex_is_there(policy, instruction);
+    /* On processors that do not know them these are BSR and BSF, and the engine's guest has them.
+     */
+    if (!there && (instruction->mnemonic == ZYDIS_MNEMONIC_LZCNT ||
+                   instruction->mnemonic == ZYDIS_MNEMONIC_TZCNT))
+        return POLICY_SKIP;
     return there ? POLICY_COMPARE : POLICY_HIDDEN;
 }
 

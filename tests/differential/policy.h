@@ -63,6 +63,7 @@ enum policy_verdict policy_judge(const struct policy *policy, enum diff_mode mod
                                  const ZydisDecodedInstruction *instruction,
                                  const ZydisDecodedOperand *operands);
 
+bool policy_has_avx(const struct policy *policy);
 enum policy_group policy_group_of(const ZydisDecodedInstruction *instruction);
 
 #endif

@@ -16,7 +16,6 @@ enum {
     RANDOM_BYTES_PERCENT = 4,
     SEQUENCE_PERCENT = 20, /* of tries; not every try makes one */
     SEQUENCE_MAX = 6,
-    HIDDEN_FORMS_PERCENT = 3, /* of the choices that hit a hidden form, this many are run */
 };
 
 /* ---- set-up ---- */
@@ -156,7 +155,7 @@ static bool try_build(struct session *session, struct rng *rng, struct build *re
     if (rng_percent(rng, SEQUENCE_PERCENT))
         return try_sequence(session, rng, form, ret);
     if (form->verdict == POLICY_HIDDEN && session->options->forms == NULL &&
-        !rng_percent(rng, HIDDEN_FORMS_PERCENT))
+        !rng_percent(rng, session->options->hidden))
         return false;
     return build_from_form(&session->context, rng, form, ret);
 }

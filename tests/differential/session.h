@@ -20,6 +20,7 @@ struct session_options {
     const char *forms; /* regular expression on form names, or NULL */
     bool self_check;   /* native against native: shows that cases are deterministic */
     bool verbose;
+    uint32_t hidden;   /* percent of the choices of a hidden form that are run */
     uint64_t failures; /* stop after that many forms have failed, SESSION_MAX_FAILURES at most */
     enum engine_cpu_level level;
 };
