@@ -149,7 +149,9 @@ static unsigned natural_alignment(unsigned size)
     case 108:
         return 4;
     default:
-        return size <= 32 && (size & (size - 1)) == 0 ? size : 1;
+        if (size == 32)
+            return 16;
+        return size <= 16 && (size & (size - 1)) == 0 ? size : 1;
     }
 }
 

@@ -92,15 +92,6 @@ static void bit_operand(const struct cpu *cpu, const struct op *op, struct op *r
     ret->disp += (uint64_t)((bit & -(int64_t)thunk->bit_width) / 8);
 }
 
-/* Misaligned with regard to #AC, for sizes that memory.c does not know: Intel SDM vol. 3A table
- * 6-7. */
-static bool is_unaligned(const struct cpu *cpu, const struct thunk *thunk, uint64_t linear)
-{
-    if (!cpu_checks_alignment(cpu) || !is_canonical(linear))
-        return false;
-    return (thunk->size == 10 && (linear & 7) != 0) || (thunk->size == 32 && (linear & 31) != 0);
-}
-
 static int operand(struct cpu *cpu, const struct op *op, uint64_t *ret)
 {
     const struct thunk *thunk = op->thunk;
@@ -122,8 +113,6 @@ static int begin_memory(struct cpu *cpu, const struct op *op, void **ret)
     } else {
         step = operand(cpu, op, &linear);
     }
-    if (step == STEP_NEXT && is_unaligned(cpu, thunk, linear))
-        return fault_code(cpu, VECTOR_AC, 0);
     if (step != STEP_NEXT)
         return step;
     return memory_begin(cpu, linear, thunk->size, thunk->access | (op->flags & OP_STACK), ret);

@@ -125,10 +125,6 @@ static int begin(struct cpu *cpu, const struct op *op, unsigned access, void **r
     int step = operand_linear(cpu, op, op->thunk->size, access, &linear);
     if (step != STEP_NEXT)
         return step;
-    /* Words of this size are what #AC looks at (Intel SDM vol. 3A table 6-7). */
-    if (cpu_checks_alignment(cpu) && is_canonical(linear) &&
-        (linear & (environment_width(op->thunk) - 1)) != 0)
-        return fault_code(cpu, VECTOR_AC, 0);
     return memory_begin(cpu, linear, op->thunk->size, access | (op->flags & OP_STACK), ret);
 }
 
