@@ -328,8 +328,12 @@ static const ZydisDecoder *decoder_of(const struct decoder *decoder, uint32_t mo
     return &decoder->zydis[(mode & MODE_CODE32) ? 1 : 0];
 }
 
+/* Hypercalls are no virtualisation of the guest's own: their handler knows when they exist. */
 static bool is_shown(const struct decoder *decoder, const ZydisDecodedInstruction *instruction)
 {
+    if (instruction->mnemonic == ZYDIS_MNEMONIC_VMCALL ||
+        instruction->mnemonic == ZYDIS_MNEMONIC_VMMCALL)
+        return true;
     return cpuid_shows(decoder->partition, instruction->meta.isa_set);
 }
 

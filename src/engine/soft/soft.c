@@ -9,6 +9,7 @@
 
 #include "engine/soft/code.h"
 #include "engine/soft/cpu.h"
+#include "engine/soft/paging.h"
 #include "engine/soft/partition.h"
 #include "engine/soft/run.h"
 #include "engine/soft/thunk.h"
@@ -138,9 +139,10 @@ static int take_dirty(struct engine_partition *partition, uint64_t gpa, uint64_t
     for (uint64_t i = 0; i < pages; i++) {
         uint64_t page = (gpa >> 12) + i;
         uint64_t bit = UINT64_C(1) << (page % 64);
-        if (soft->dirty[page / 64] & bit)
+        /* Devices may be writing meanwhile. */
+        uint64_t word = __atomic_fetch_and(&soft->dirty[page / 64], ~bit, __ATOMIC_RELAXED);
+        if (word & bit)
             bitmap[i / 64] |= UINT64_C(1) << (i % 64);
-        soft->dirty[page / 64] &= ~bit;
     }
     for (unsigned i = 0; i < soft->config.vcpu_count; i++) {
         if (soft->cpu[i] != NULL)
@@ -313,6 +315,16 @@ static void set_system(struct cpu *cpu, const struct engine_registers *registers
     cpu->nmi_blocked = registers->nmi_blocked;
 }
 
+/* PAE paging: the entries are part of the processor's state, but of none of its registers. */
+static void load_pdptes(struct cpu *cpu)
+{
+    bool pae = (cpu->cr0 & CR0_PG) != 0 && (cpu->cr4 & CR4_PAE) != 0 && !cpu_ia32e(cpu);
+    if (pae && paging_load_pdptes(cpu, cpu->cr3) != STEP_NEXT) {
+        for (unsigned i = 0; i < 4; i++)
+            cpu->pae_pdpte[i] = 0;
+    }
+}
+
 static int set(struct engine_vcpu *vcpu, const struct engine_registers *registers)
 {
     struct cpu *cpu = &vcpu->cpu;
@@ -324,6 +336,7 @@ static int set(struct engine_vcpu *vcpu, const struct engine_registers *register
     cpu->flags = registers->rflags | FLAG_FIXED;
     cpu->cpl = privilege_of(registers);
     set_system(cpu, registers);
+    load_pdptes(cpu);
     exit_forget(cpu);
     cpu->asked = false;
     tlb_flush_all(cpu);
