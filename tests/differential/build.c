@@ -186,9 +186,12 @@ static bool is_refused_by_zydis_only(const uint8_t *code)
     if (memchr(code, 0x62, 5) != NULL || memmem(code, 8, "\x0f\x1a", 2) != NULL ||
         memmem(code, 8, "\x0f\x1b", 2) != NULL || memmem(code, 8, "\x0f\x00", 2) != NULL)
         return true;
-    const uint8_t *vex = memchr(code, 0xc4, 5);
-    const uint8_t *short_vex = memchr(code, 0xc5, 5);
-    uint8_t opcode = vex != NULL ? vex[3] : short_vex != NULL ? short_vex[2] : 0;
+    unsigned at = 0;
+    while (at < 5 && code[at] != 0xc4 && code[at] != 0xc5)
+        at++;
+    if (at == 5)
+        return false;
+    uint8_t opcode = code[at + (code[at] == 0xc4 ? 3 : 2)];
     return (opcode >= 0x41 && opcode <= 0x4b) || (opcode >= 0x90 && opcode <= 0x99) ||
            (opcode >= 0x30 && opcode <= 0x33);
 }
