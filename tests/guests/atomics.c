@@ -420,7 +420,7 @@ static void memory_order(void)
     }
     for (unsigned i = 0; i < ARRAY_LENGTH(never); i++)
         check_equal(litmus_run(never[i], 5000, 3), 0, "%s is never seen", names[i]);
-    check(litmus_run(STORE_BUFFER, ~0u, 30) > 0, "store buffering is seen");
+    check(litmus_run(STORE_BUFFER, ~0u, 60) > 0, "store buffering is seen");
 }
 
 void test_main(void)
