@@ -6,14 +6,20 @@
 enum { TABLE_COUNT = TLB_SLOTS * TLB_VIEWS };
 enum { NO_PCID = 0xffff };
 
+/* Not a loop: of that the compiler would make a call of memset, which uses vector registers. */
+static void clear_entries(struct tlb_entry *entry, uint64_t count)
+{
+    uint64_t words = count * sizeof(*entry) / 8;
+    __asm__ volatile("rep stosq" : "+D"(entry), "+c"(words) : "a"(0) : "memory");
+}
+
 static void flush_table(struct cpu *cpu, struct tlb *tlb)
 {
     if (tlb->used <= TLB_MAX_USED) {
         for (unsigned i = 0; i < tlb->used; i++)
             tlb->entry[tlb->used_index[i]] = (struct tlb_entry){0};
     } else {
-        for (unsigned i = 0; i < TLB_ENTRIES; i++)
-            tlb->entry[i] = (struct tlb_entry){0};
+        clear_entries(tlb->entry, TLB_ENTRIES);
     }
     tlb->used = 0;
     tlb->context = ++cpu->last_context;

@@ -86,6 +86,31 @@ static void load_of_cr3_forgets_many_pages(void **state)
     }
 }
 
+static void a_large_flush_leaves_vector_registers_alone(void **state)
+{
+    struct guest *g = *state;
+    enum { PAGES = 1024 };
+    guest_write64(g, DATA_AT, UINT64_C(0x1122334455667788));
+    guest_write64(g, DATA_AT + 8, UINT64_C(0x99aabbccddeeff00));
+    g->cpu->gpr[GPR_RBX] = LARGE_AT;
+    g->cpu->gpr[GPR_RCX] = PAGES;
+    g->cpu->gpr[GPR_RDI] = DATA_AT;
+    /*
+     * movdqu xmm0, [rdi]; 1: mov rax, [rbx]; add rbx, 0x1000; dec ecx; jnz 1b; mov rax, cr3;
+     * mov cr3, rax; movdqu [rdi+16], xmm0
+     */
+    PLACE(g, CODE_AT,
+          "\xf3\x0f\x6f\x07\x48\x8b\x03\x48\x81\xc3\x00\x10\x00\x00\xff\xc9\x75\xf2\x0f\x20\xd8"
+          "\x0f\x22\xd8\xf3\x0f\x7f\x47\x10");
+    for (unsigned i = 0; i < 2; i++) { /* the second time all code is there already */
+        g->cpu->gpr[GPR_RBX] = LARGE_AT;
+        g->cpu->gpr[GPR_RCX] = PAGES;
+        guest_start(g, CODE_AT);
+        assert_int_equal(guest_run_to_port(g), PORT_DONE);
+        assert_memory_equal(g->ram + DATA_AT + 16, g->ram + DATA_AT, 16);
+    }
+}
+
 static void global_pages_go_with_cr4_pge(void **state)
 {
     struct guest *g = *state;
@@ -293,6 +318,7 @@ int main(void)
         TEST(invlpg_forgets_all_of_a_large_page),
         TEST(invlpg_forgets_all_of_a_giant_page),
         TEST(load_of_cr3_forgets_many_pages),
+        TEST(a_large_flush_leaves_vector_registers_alone),
         TEST(global_pages_go_with_cr4_pge),
         TEST(pages_of_one_index_take_turns),
         TEST(user_and_supervisor_have_their_own_views),
