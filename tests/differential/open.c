@@ -164,11 +164,26 @@ static bool is_open_instruction(const struct build *build, const struct diff_res
     return has_open_order(build) && differ && both;
 }
 
+/*
+ * An effective address that is not canonical but becomes so with the base of FS or GS: Zen 4 raises
+ * #GP, the manual asks for a canonical linear address only (Intel SDM vol. 1 § 3.3.7.1).
+ */
+static bool is_made_canonical(const struct build *build, const struct diff_result *native,
+                              const struct diff_result *guest)
+{
+    return build->mode == DIFF_MODE64 && native->vector == VECTOR_GP &&
+           (guest->vector == VECTOR_PF || guest->vector == VECTOR_AC) &&
+           (memchr(build->c.code, 0x64, build->c.code_length) != NULL ||
+            memchr(build->c.code, 0x65, build->c.code_length) != NULL);
+}
+
 bool open_to_processors(const struct build *build, const struct diff_result *native,
                         const struct diff_result *guest)
 {
     if (!build->decoded)
         return is_locked_illegally(build, native, guest);
+    if (is_made_canonical(build, native, guest))
+        return true;
     bool differ = native->vector != guest->vector;
     if (build->mode != DIFF_MODE64 && differ && is_address_fault(guest) && may_wrap(native))
         return true;
