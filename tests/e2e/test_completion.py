@@ -15,8 +15,7 @@ def complete(partita, tmp_path):
             source {shlex.quote(str(ROOT / "completions/partita.bash"))}
             complete -p partita >/dev/null || exit 1
             cd {shlex.quote(str(tmp_path))}
-            PATH={shlex.quote(str(pathlib.Path(partita).parent))}:$PATH
-            COMP_WORDS=(partita {' '.join(map(shlex.quote, words))})
+            COMP_WORDS=({' '.join(map(shlex.quote, [partita, *words]))})
             COMP_CWORD={len(words)}
             COMP_LINE="${{COMP_WORDS[*]}}" COMP_POINT=${{#COMP_LINE}}
             _partita

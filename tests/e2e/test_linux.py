@@ -38,12 +38,13 @@ def guest_files(tmp_path_factory):
     base = folder / "base.gz"
     subprocess.run([ROOT / "demo/mkinitramfs", base, HERE / "workload/init"], check=True,
                    stdout=subprocess.PIPE)
-    # The kernel unpacks what archives it finds, one after the other.
+    # The kernel unpacks what archives it finds, one after the other; each begins at a multiple of 4.
     archive = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=folder,
                              input=b"workload\nsignals\n", capture_output=True, check=True).stdout
     plain, worked = folder / "plain.img", folder / "workload.img"
     shutil.copy(base, plain)
-    worked.write_bytes(base.read_bytes() + archive)
+    packed = base.read_bytes()
+    worked.write_bytes(packed.ljust((len(packed) + 3) // 4 * 4, b"\0") + archive)
     return {"folder": folder, "plain": plain, "workload": worked}
 
 
