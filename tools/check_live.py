@@ -5,7 +5,8 @@
 
 LIVE_ARCHIVE holds the objects of `live_sources` (src/engine/meson.build, src/engine/soft/cpu.h
 invariant 2). In it:
-1. no function but the listed ones touches x87, MMX, SSE, AVX or mask registers;
+1. nothing touches x87, MMX, SSE, AVX or mask registers, but for the listed instructions of assembly
+   statements;
 2. no function refers to code outside, but for the listed symbols: those that are gates (their first
    call is fpu_leave), those that need a gate (the caller must call fpu_leave itself), and those that
    need none for the reason given.
@@ -16,18 +17,11 @@ import re
 import subprocess
 import sys
 
-# Functions that work on the live state on purpose.
-VECTOR = {
-    "fpu_native_save": "XSAVE of live components",
-    "fpu_native_restore": "XRSTOR of live components",
-    "fpu_is_pending": "reads the x87 status word",
-    "op_ldmxcsr": "loads the guest's MXCSR",
-    "op_stmxcsr": "stores the guest's MXCSR",
-    "op_fnstenv": "the guest's x87 environment",
-    "op_fldenv": "the guest's x87 environment",
-    "op_fnsave": "the guest's x87 state",
-    "op_frstor": "the guest's x87 state",
-    "op_masked_store": "reads the guest's MMX register",
+# Objects whose assembly statements work on the live state on purpose, and by which instructions.
+UNITS = {
+    "soft_fpu": "xsave|xrstor|ldmxcsr|stmxcsr|fnstsw",
+    "soft_x87env": "fnstenv|fldenv|fnsave|frstor",
+    "soft_masked": "movd",
 }
 # External code that works on whatever registers hold, with the reason why that is right.
 FREE = {
@@ -60,7 +54,8 @@ SANITIZER = re.compile(r"__asan_(?!mem)|__ubsan_|__stack_chk_fail|_GLOBAL_OFFSET
 class Function:
     """What one function of an object does."""
 
-    def __init__(self, name):
+    def __init__(self, unit, name):
+        self.unit = unit     # object file, without its suffixes
         self.name = name
         self.vector = []     # instructions of the vector units
         self.references = [] # symbols, in the order of the code
@@ -70,13 +65,15 @@ def functions_of(archive):
     """Name -> Function, from the disassembly of every object in an archive."""
     text = subprocess.run(["objdump", "-dr", "--no-show-raw-insn", archive], check=True, text=True,
                           stdout=subprocess.PIPE).stdout
-    found, current = {}, None
+    found, current, unit = {}, None, ""
     for line in text.splitlines():
+        if ":     file format" in line:
+            unit = line.split(":")[0].rsplit("/", 1)[-1].split(".")[0]
         head = re.match(r"[0-9a-f]+ <([^>]+)>:$", line)
         reference = REFERENCE.search(line)
         if head:
             name = head.group(1).removesuffix(".cold")
-            current = found.setdefault(name, Function(name))
+            current = found.setdefault(name, Function(unit, name))
         elif current is not None and reference:
             current.references.append(reference.group(1))
         elif current is not None and "\t" in line:
@@ -102,11 +99,16 @@ def external(function, defined):
 
 
 def check_vectors(live):
+    used = set()
     for function in live.values():
-        if function.vector and function.name not in VECTOR:
-            yield f"{function.name} uses vector registers: {'; '.join(function.vector[:3])}"
-    for name in VECTOR.keys() - {f.name for f in live.values() if f.vector}:
-        yield f"{name} is listed as using vector registers, and does not"
+        allowed = re.compile(UNITS.get(function.unit, "(?!)"))
+        bad = [text for text in function.vector if not allowed.match(text)]
+        if bad:
+            yield f"{function.name} of {function.unit} uses vector registers: {'; '.join(bad[:3])}"
+        elif function.vector:
+            used.add(function.unit)
+    for unit in sorted(UNITS.keys() - used):
+        yield f"{unit} is listed as using vector registers, and does not"
 
 
 def check_calls(live, defined):
