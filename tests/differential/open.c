@@ -211,7 +211,9 @@ bool open_address(const struct build *build, const struct diff_result *native,
         return (uint32_t)native->cr2 - (uint32_t)guest->cr2 + 40 <= 80;
     if (IS_ANY(build->mnemonic, byte_masked))
         return native->cr2 - guest->cr2 + 16 <= 32;
-    uint64_t mask = build->instruction.address_width == 16 ? 0xffff : ~UINT64_C(0);
+    uint64_t mask = build->instruction.address_width == 16 ? 0xffff
+                    : build->mode != DIFF_MODE64           ? 0xffffffff
+                                                           : ~UINT64_C(0);
     return moves_an_area(build) && ((native->cr2 - guest->cr2 + DIFF_PAGE / 2) & mask) < DIFF_PAGE;
 }
 
