@@ -208,7 +208,7 @@ const struct cli_option run_options[] = {
     {"engine", 0, CLI_WORDS, "auto|kvm|soft", "auto kvm soft", "what runs them (default auto)",
      take_engine},
     {"cpu", 0, CLI_WORDS, "LEVEL", "x86-64-v2 x86-64-v3 host",
-     "x86-64-v2, x86-64-v3 or host (default host)", take_cpu},
+     "x86-64-v2, x86-64-v3 or host (default x86-64-v3)", take_cpu},
     {"serial", 0, CLI_WORDS, "WHERE", "stdio file: pty none",
      "stdio, file:PATH, pty or none (default stdio)", take_serial},
     {"symbols", 0, CLI_FILE, "FILE", NULL, "System.map or ELF file, for the report of a crash",
@@ -262,7 +262,7 @@ int run_main(int argc, char **argv)
         .engine = ENGINE_CHOICE_AUTO,
         .worker.machine =
             {
-                .cpu_level = ENGINE_CPU_HOST,
+                .cpu_level = ENGINE_CPU_V3,
                 .vcpu_count = 1,
                 .memory_size = (uint64_t)DEFAULT_MEMORY_MIB * MIB,
                 .boot.command_line = "",
