@@ -48,7 +48,9 @@ static int open_stdio(struct serial *serial)
 static int open_file(struct serial *serial, const char *path, struct reason *reason)
 {
     serial->owns_descriptors = true;
-    serial->output_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
+    /* Non-blocking, or a named pipe without a reader would hang the open, signals and all. */
+    serial->output_fd =
+        open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
     return serial->output_fd < 0 ? system_error(reason, path) : 0;
 }
 

@@ -8,7 +8,9 @@
 #include <termios.h>
 #include <unistd.h>
 
-static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
+/* The last four are blocked while the worker watches them, and end it before and after that. */
+static const int fatal_signals[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE, SIGABRT, SIGSYS,
+                                    SIGTRAP, SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 enum { FATAL_SIGNAL_COUNT = sizeof(fatal_signals) / sizeof(fatal_signals[0]) };
 
 /* File scope because a signal handler has no other way to it. */
@@ -19,11 +21,33 @@ static struct {
     struct sigaction previous[FATAL_SIGNAL_COUNT];
 } terminal = {.fd = -1};
 
-/* Async-signal-safe: tcsetattr is, POSIX.1-2017 § 2.4.3. */
+/* Else it is another job's by now, and touching it would stop the process, SIGTTOU. */
+static bool is_ours(int fd)
+{
+    return tcgetpgrp(fd) == getpgrp();
+}
+
+/* Async-signal-safe: all that is called here is, POSIX.1-2017 § 2.4.3. */
 static void restore_settings(void)
 {
-    if (atomic_exchange(&terminal.raw, false))
+    if (atomic_exchange(&terminal.raw, false) && is_ours(terminal.fd))
         (void)tcsetattr(terminal.fd, TCSANOW, &terminal.saved);
+}
+
+/* Of an instruction that will fault again; all else was sent and has to be sent again. */
+static bool is_fault(int signal, const siginfo_t *info)
+{
+    switch (signal) {
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGILL:
+    case SIGFPE:
+    case SIGSYS:
+    case SIGTRAP:
+        return info->si_code > 0;
+    default:
+        return false;
+    }
 }
 
 /*
@@ -40,7 +64,7 @@ static void handle_fatal(int signal, siginfo_t *info, void *context)
         if (fatal_signals[i] == signal)
             (void)sigaction(signal, &terminal.previous[i], NULL);
     }
-    if (info->si_code <= 0)
+    if (!is_fault(signal, info))
         (void)raise(signal);
     errno = saved_errno;
 }
@@ -50,8 +74,11 @@ void terminal_guard(void)
     struct sigaction action = {.sa_sigaction = handle_fatal, .sa_flags = SA_ONSTACK | SA_SIGINFO};
 
     (void)sigemptyset(&action.sa_mask);
-    for (int i = 0; i < FATAL_SIGNAL_COUNT; i++)
-        (void)sigaction(fatal_signals[i], &action, &terminal.previous[i]);
+    for (int i = 0; i < FATAL_SIGNAL_COUNT; i++) {
+        (void)sigaction(fatal_signals[i], NULL, &terminal.previous[i]);
+        if (terminal.previous[i].sa_handler != SIG_IGN) /* nohup(1) */
+            (void)sigaction(fatal_signals[i], &action, NULL);
+    }
 }
 
 void terminal_unguard(void)
@@ -83,8 +110,8 @@ int terminal_enter_raw(int fd)
 {
     if (!isatty(fd))
         return -ENOTTY;
-    if (tcgetpgrp(fd) != getpgrp())
-        return -EIO; /* touching it would stop the process, SIGTTOU */
+    if (!is_ours(fd))
+        return -EIO;
     if (tcgetattr(fd, &terminal.saved) < 0)
         return -errno;
     terminal.fd = fd;
@@ -93,7 +120,7 @@ int terminal_enter_raw(int fd)
 
 void terminal_reenter_raw(void)
 {
-    if (atomic_load(&terminal.raw) && tcgetpgrp(terminal.fd) == getpgrp())
+    if (atomic_load(&terminal.raw) && is_ours(terminal.fd))
         (void)make_raw();
 }
 

@@ -113,6 +113,13 @@ static void signal_arrived(void *owner, uint32_t events)
     leave(worker, CAUSE_SIGNAL);
 }
 
+/* nohup(1), or a shell that started it in the background, wants it so. */
+static bool is_ignored(int signal)
+{
+    struct sigaction action;
+    return sigaction(signal, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 /* SIGPIPE stays blocked, so that a closed output is an error of write(). */
 static int take_signals(struct worker *worker, struct reason *reason)
 {
@@ -121,8 +128,10 @@ static int take_signals(struct worker *worker, struct reason *reason)
     sigset_t blocked;
 
     (void)sigemptyset(&watched);
-    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-        (void)sigaddset(&watched, signals[i]);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        if (!is_ignored(signals[i]))
+            (void)sigaddset(&watched, signals[i]);
+    }
     blocked = watched;
     (void)sigaddset(&blocked, SIGPIPE);
     (void)pthread_sigmask(SIG_BLOCK, &blocked, &worker->signals_before);

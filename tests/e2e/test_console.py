@@ -1,4 +1,5 @@
 """The terminal: raw while the guest has it, and given back whatever happens."""
+import fcntl
 import os
 import pty
 import re
@@ -121,6 +122,74 @@ def test_signal_restores_the_terminal(console, image, name):
     status, errors = guest.end()
     assert status == SIGNAL
     assert f"ended by {name}" in errors
+
+
+def test_signal_restores_the_terminal_while_the_last_output_waits(partita, image):
+    """The guest is off, its words wait for a reader that does not come."""
+    reader, writer = os.pipe()
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+
+    def own_terminal():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    process = subprocess.Popen([partita, "run", "-k", image(images.say("x" * 9000) + images.POWER_OFF)],
+                               stdin=slave, stdout=writer, stderr=subprocess.DEVNULL,
+                               preexec_fn=own_terminal)
+    try:
+        time.sleep(1.5)
+        assert process.poll() is None and termios.tcgetattr(slave) != before
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == -signal.SIGTERM
+        assert termios.tcgetattr(slave) == before
+    finally:
+        process.kill()
+        for descriptor in (reader, writer, master, slave):
+            os.close(descriptor)
+
+
+def test_ignored_signals_stay_ignored(console, image):
+    guest = console("-k", image(images.say("up\n") + images.ECHO),
+                    shell='trap "" HUP; exec "$0" "$@"')
+    guest.expect(b"up\n")
+    guest.process.send_signal(signal.SIGHUP)
+    guest.type(b"still here")
+    guest.expect(b"still here")
+    guest.type(b"Q")
+    assert guest.end()[0] == 0
+
+
+# A shell in a few lines: a job in the foreground, taken out of it once it says so, then ended.
+JOB_CONTROL = """
+import os, signal, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+child = os.fork()
+if child == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.pause()
+os.tcsetpgrp(0, os.getpgrp())
+os.kill(child, signal.SIGTERM)
+_, status = os.waitpid(child, os.WUNTRACED)
+if os.WIFSTOPPED(status):
+    os.kill(child, signal.SIGKILL)
+sys.exit(99 if os.WIFSTOPPED(status) else os.WEXITSTATUS(status))
+"""
+
+
+def test_signal_ends_a_job_that_went_into_the_background(console, image):
+    """Raw once, then another job's terminal: no stop by SIGTTOU on the way out."""
+    guest = console("-k", image(images.say("up\n") + images.ECHO),
+                    shell=f"exec /usr/bin/python3 -c '{JOB_CONTROL}' \"$0\" \"$@\"")
+    guest.expect(b"up\n")
+    assert guest.is_raw()
+    guest.process.send_signal(signal.SIGUSR1)
+    assert guest.process.wait(timeout=30) == SIGNAL
 
 
 @pytest.mark.parametrize("name", ["SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"])

@@ -1,7 +1,10 @@
 """Wrong usage: one line that says what is wrong, and the documented exit status."""
+import os
 import re
 
 import pytest
+
+import images
 
 USAGE, IMAGE, REFUSED = 2, 3, 4
 
@@ -88,3 +91,10 @@ def test_manual_names_every_option(run):
 def test_version(run):
     assert re.fullmatch(r"partita \d+\.\d+\.\d+\n", run("version").stdout)
     assert run("--version").stdout == run("version").stdout
+
+
+def test_named_pipe_without_a_reader_is_refused(run, image, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    done = run("run", "-k", image(images.POWER_OFF), "--serial", f"file:{tmp_path}/pipe", timeout=20)
+    assert done.returncode == IMAGE
+    assert re.fullmatch(r"partita: .*/pipe: No such device or address\n", done.stderr)

@@ -88,13 +88,20 @@ static int fetch_begin(struct cpu *cpu, uint32_t mode, struct fetch *ret)
 
 /* ---- finding ---- */
 
-/* Invariant 3: look whether all have passed before comparing, so that the last comparison counts.
+/*
+ * Invariant 3: look whether all have passed before comparing, so that the last comparison counts.
+ * Itself it passes now, else the block could change its own bytes through an old write tag without
+ * noticing; since the block may be gone after that, it is looked up again.
  */
 static bool verify(struct cpu *cpu, struct block *block)
 {
     uint64_t epoch = atomic_load(&block->verify_epoch);
     if (epoch == 0)
         return true;
+    if (atomic_load(&cpu->epoch_seen) != atomic_load(&cpu->partition->epoch)) {
+        code_pass_epoch(cpu);
+        return false;
+    }
     bool settled = code_all_have_seen(cpu->partition, epoch);
     if (!code_matches(cpu, block)) {
         code_retire(cpu, block);

@@ -238,6 +238,9 @@ static int draft_crossing(struct cpu *cpu, const struct fetch *fetch, struct dra
     draft->count = 1;
     draft->length = draft->op[0].length;
     draft->ends = result == DECODE_ENDS;
+    /* Another processor may have made it a shorter one since it was found to go on. */
+    if (draft->length <= fetch->room)
+        draft->second_gpa = UINT64_MAX;
     return result == DECODE_FULL ? STEP_EXIT : STEP_NEXT;
 }
 
@@ -365,7 +368,8 @@ static int build_locked(struct cpu *cpu, const struct fetch *fetch, struct block
         int step = draft_crossing(cpu, fetch, &draft);
         if (step != STEP_NEXT)
             return step == STEP_EXIT ? STEP_NEXT : step;
-        was_marked = was_marked && code_is_marked(code, draft.second_gpa);
+        if (draft.second_gpa != UINT64_MAX)
+            was_marked = was_marked && code_is_marked(code, draft.second_gpa);
     }
     struct block *block = make_block(code, fetch, &draft);
     if (block == NULL || !publish(code, block))

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <cmocka.h>
 
 #include "engine/soft/code_private.h"
+#include "engine/soft/tlb.h"
 #include "tests/harness/soft_fixture.h"
 
 enum {
@@ -269,6 +271,64 @@ static void code_patched_by_another_processor_counts(void **state)
     guest_destroy(g);
 }
 
+/* Between a processor's look at what is pending and its look for code, another may mark the page.
+ */
+static void code_is_not_run_with_write_tags_from_before_its_page_was_marked(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create(2);
+    struct block *block;
+    g->cpu->gpr[GPR_RBX] = FUNCTION_AT + 0x800;
+    assert_int_equal(TRY(g, "\x89\x0b"), PORT_DONE); /* mov [rbx], ecx */
+    atomic_store(&g->cpu->outside, false);
+    assert_int_not_equal(tlb_entry(g->cpu->tlb, FUNCTION_AT)->write, 0);
+    put_function(g, FUNCTION_AT, 1);
+    g->cpus[1]->rip = FUNCTION_AT;
+    assert_int_equal(code_find(g->cpus[1], g->cpus[1]->mode, &block), 0);
+    g->cpu->rip = FUNCTION_AT;
+    assert_int_equal(code_find(g->cpu, g->cpu->mode, &block), 0);
+    assert_int_equal(tlb_entry(g->cpu->tlb, FUNCTION_AT)->write, 0);
+    atomic_store(&g->cpu->outside, true);
+    guest_destroy(g);
+}
+
+enum { ROOM = 5, PAGE_END = DATA_AT + 0x1000 };
+static atomic_bool flipping;
+
+/* A NOP, or the first bytes of an instruction that goes on in the next page. */
+static void *flip_bytes(void *argument)
+{
+    const struct guest *g = argument;
+    while (atomic_load(&flipping)) {
+        memcpy(g->ram + PAGE_END - ROOM, "\x90\x90\x90\x90\x90", ROOM);
+        memcpy(g->ram + PAGE_END - ROOM, "\x66\x66\x66\x66\x66", ROOM);
+    }
+    return NULL;
+}
+
+static void instruction_that_shrinks_while_it_is_decoded_ends_in_its_page(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create(1);
+    pthread_t thread;
+    atomic_store(&flipping, true);
+    assert_int_equal(pthread_create(&thread, NULL, flip_bytes, g), 0);
+    for (unsigned i = 0; i < 20000; i++) {
+        struct fetch fetch = {.rip = PAGE_END - ROOM,
+                              .gpa = PAGE_END - ROOM,
+                              .mode = g->cpu->mode,
+                              .host = g->ram + PAGE_END - ROOM,
+                              .room = ROOM};
+        struct block *block;
+        assert_int_equal(code_build(g->cpu, &fetch, &block), 0);
+        assert_int_equal(block->second_gpa != UINT64_MAX, block->length > ROOM);
+        code_retire(g->cpu, block);
+    }
+    atomic_store(&flipping, false);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    guest_destroy(g);
+}
+
 static void code_patched_by_a_device_thread_counts(void **state)
 {
     (void)state;
@@ -335,6 +395,8 @@ int main(void)
         TEST(write_to_the_second_page_of_a_crossing_instruction_counts),
         TEST(crossing_instruction_faults_on_its_second_page),
         cmocka_unit_test(code_patched_by_another_processor_counts),
+        cmocka_unit_test(code_is_not_run_with_write_tags_from_before_its_page_was_marked),
+        cmocka_unit_test(instruction_that_shrinks_while_it_is_decoded_ends_in_its_page),
         cmocka_unit_test(code_patched_by_a_device_thread_counts),
         cmocka_unit_test(full_arena_is_emptied_under_running_processors),
     };

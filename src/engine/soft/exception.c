@@ -12,7 +12,7 @@
 #include "engine/soft/memory.h"
 #include "engine/soft/task.h"
 
-enum { ERROR_EXT = 1, ERROR_IDT = 2 };
+enum { ERROR_EXT = 1, ERROR_IDT = 2, LONGEST_CHAIN = 8 };
 #define DR6_GENERAL_DETECT (UINT64_C(1) << 13)
 #define DR6_BREAKPOINTS    UINT64_C(0xf)
 #define DR7_GENERAL_DETECT (UINT64_C(1) << 13)
@@ -343,9 +343,15 @@ static int deliver_fault(struct cpu *cpu, const struct fault *fault)
     return deliver_event(cpu, &event);
 }
 
+/*
+ * Faults that are neither contributory nor page faults never become a double fault: a handler in
+ * CPL 3 whose stack is misaligned under alignment checks raises #AC for ever. A processor hangs in
+ * that; here it goes back to the instruction between two rounds, so that the run loop can be
+ * stopped. Every other chain of faults is shorter.
+ */
 int exception_deliver(struct cpu *cpu)
 {
-    for (;;) {
+    for (unsigned links = 0; links < LONGEST_CHAIN; links++) {
         struct fault first = cpu->fault;
         record(cpu, &first);
         int step = deliver_fault(cpu, &first);
@@ -358,4 +364,5 @@ int exception_deliver(struct cpu *cpu)
         if (makes_double_fault(first.vector, second.vector))
             cpu->fault = (struct fault){.vector = VECTOR_DF, .has_code = true};
     }
+    return STEP_JUMP;
 }

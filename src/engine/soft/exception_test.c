@@ -406,6 +406,24 @@ static void resume_flag_is_pushed_for_faults_only(void **state)
     assert_false(get32(m, rsp - 4) & FLAG_RF);
 }
 
+/* Neither #AC is contributory, so it goes on for ever: the run loop must get its turn. */
+static void endless_alignment_checks_let_the_run_loop_look_around(void **state)
+{
+    struct machine *m = *state;
+    use_protected(m);
+    set_gate(m, VECTOR_AC, USER_CODE, HANDLER, SYSTEM_INTERRUPT_GATE);
+    m->cpu->cr0 |= CR0_AM;
+    cpu_set_flags(m->cpu, m->cpu->flags | FLAG_AC);
+    use_level(m, USER_CODE, USER_DATA);
+    m->cpu->gpr[GPR_RSP] = STACK_USER + 1;
+    assert_int_equal(raise_code(m, VECTOR_AC, 0), STEP_JUMP);
+    assert_int_equal(m->cpu->rip, CODE);
+    assert_int_equal(m->cpu->gpr[GPR_RSP], STACK_USER + 1);
+    m->cpu->gpr[GPR_RSP] = STACK_USER;
+    assert_int_equal(raise_code(m, VECTOR_AC, 0), STEP_JUMP);
+    assert_int_equal(m->cpu->rip, HANDLER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +451,7 @@ int main(void)
         machine_test(page_fault_in_page_fault_delivery_is_double),
         machine_test(debug_exception_sets_dr6_and_clears_general_detect),
         machine_test(resume_flag_is_pushed_for_faults_only),
+        machine_test(endless_alignment_checks_let_the_run_loop_look_around),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

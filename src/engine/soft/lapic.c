@@ -221,6 +221,9 @@ static void write_lvt(struct cpu *cpu, unsigned lvt, uint32_t value)
         lapic_timer_write_lvt(cpu, value);
     else
         cpu->lapic.lvt[lvt] = value;
+    /* The 8259 may have asked while LINT0 was masked, and asks only once. */
+    if (lvt == LVT_LINT0)
+        (void)atomic_fetch_or(&cpu->pending, PENDING_INTERRUPT);
 }
 
 /* Software disable masks every local interrupt, Intel SDM vol. 3A § 10.4.7.2. */
@@ -484,6 +487,7 @@ static bool write_base(struct cpu *cpu, uint64_t value)
     if ((old & APIC_BASE_EN) != 0 && (value & APIC_BASE_EN) == 0)
         reset_registers(cpu);
     tlb_flush_all(cpu); /* RAM may lie where the page was, or is now */
+    (void)atomic_fetch_or(&cpu->pending, PENDING_INTERRUPT); /* the 8259's way may be open now */
     return true;
 }
 

@@ -321,6 +321,24 @@ static void periodic_timer(void **state)
     assert_int_equal(lapic_timer_deadline_ns(cpu), 0);
 }
 
+static void absurdly_short_period_does_not_keep_the_host_busy(void **state)
+{
+    struct cpu *cpu = first(state);
+    enum { LEAST_NS = 10000 };
+    lapic_mmio_write(cpu, LAPIC_DIVIDE, 0xb); /* by 1 */
+    lapic_mmio_write(cpu, LAPIC_LVT_TIMER_REG, 0x30 | LVT_PERIODIC);
+    for (uint32_t count = 1; count < LEAST_NS; count = count * 3 + 1) {
+        lapic_mmio_write(cpu, LAPIC_INITIAL_COUNT, count);
+        uint64_t start = cpu->lapic.timer_start_ns;
+        uint64_t deadline = lapic_timer_deadline_ns(cpu);
+        assert_true(deadline >= start + LEAST_NS && deadline < start + 100 * LEAST_NS);
+        assert_int_equal((deadline - start) % count, 0);
+    }
+    sleep_ns(1000000);
+    lapic_timer_poll(cpu);
+    assert_true(requested(cpu, 0x30));
+}
+
 static void masked_timer_interrupts_are_lost(void **state)
 {
     struct cpu *cpu = first(state);
@@ -402,6 +420,7 @@ int main(void)
         TEST(apic_base_transitions),
         TEST(one_shot_timer),
         TEST(periodic_timer),
+        TEST(absurdly_short_period_does_not_keep_the_host_busy),
         TEST(masked_timer_interrupts_are_lost),
         TEST(tsc_deadline_timer),
         TEST(state_comes_back),

@@ -13,6 +13,9 @@
 /* No host timer is armed further ahead; the deadline is then looked at again. */
 enum { MAX_AHEAD_SECONDS = 3600 };
 
+/* A guest may ask for an interrupt every nanosecond; the host is not woken that often for it. */
+enum { SHORTEST_PERIOD_NS = 50000 };
+
 /* Gate: the C library may use vector registers. */
 static uint64_t now_ns(struct cpu *cpu)
 {
@@ -137,7 +140,10 @@ uint64_t lapic_timer_deadline_ns(const struct cpu *cpu)
         return lapic->tsc_deadline != 0 ? deadline_from_tsc(cpu) : 0;
     if (!is_counting(lapic) || (lapic->lvt[LVT_TIMER] & LVT_MASKED))
         return 0;
-    return lapic->timer_start_ns + period_ns(lapic);
+    uint64_t ahead = period_ns(lapic);
+    if (timer_mode(lapic) == LVT_PERIODIC && ahead < SHORTEST_PERIOD_NS)
+        ahead *= (SHORTEST_PERIOD_NS + ahead - 1) / ahead;
+    return lapic->timer_start_ns + ahead;
 }
 
 /* Periods missed while the host was elsewhere are one interrupt, as IRR holds only one anyway. */

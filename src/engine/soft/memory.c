@@ -44,13 +44,6 @@ static uint8_t *physical_host(struct cpu *cpu, uint64_t gpa, unsigned access)
     return partition->ram + gpa;
 }
 
-static void mark_dirty(struct soft_partition *partition, uint64_t gpa)
-{
-    if (partition->dirty != NULL)
-        __atomic_fetch_or(&partition->dirty[gpa >> 18], UINT64_C(1) << ((gpa >> 12) & 63),
-                          __ATOMIC_RELAXED);
-}
-
 /* ---- linear addresses ---- */
 
 static bool has_breakpoint(const struct cpu *cpu, uint64_t linear)
@@ -116,7 +109,7 @@ static int translate(struct cpu *cpu, uint64_t linear, unsigned size, unsigned a
     if (ret->host == NULL || ((access & ACCESS_FETCH) != 0 && !is_ram(cpu, ret)))
         return STEP_NEXT;
     if ((access & ACCESS_WRITE) != 0 && is_ram(cpu, ret))
-        mark_dirty(cpu->partition, to.gpa);
+        partition_mark_dirty(cpu->partition, to.gpa);
     fill_tlb(cpu, linear, access, &to, ret->host);
     return STEP_NEXT;
 }

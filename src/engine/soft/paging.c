@@ -103,8 +103,10 @@ static bool set_entry_bits(struct walk *walk, uint64_t bits)
         done = __atomic_compare_exchange_n((uint64_t *)(void *)host, &old, wanted, false,
                                            __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     }
-    if (done)
+    if (done) {
         walk->entry = wanted;
+        partition_mark_dirty(partition, walk->entry_gpa);
+    }
     return done;
 }
 

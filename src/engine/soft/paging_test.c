@@ -211,6 +211,18 @@ static void marks_follow_reads_and_writes(void **state)
     assert_int_equal(guest_read64(g, PD_AT + (LARGE_AT >> 21) * 8) & PAGE_D, PAGE_D);
 }
 
+static void marks_are_writes_for_the_dirty_log(void **state)
+{
+    struct guest *g = *state;
+    uint64_t before = 0;
+    uint64_t after = 0;
+    assert_int_equal(soft_engine.take_dirty(g->partition, 0, 16, &before), 0);
+    (void)walk(g, LINEAR, ACCESS_READ);
+    assert_int_equal(soft_engine.take_dirty(g->partition, 0, 16, &after), 0);
+    assert_int_equal(after, 1u << (PML4_AT >> 12) | 1u << (PDPT_AT >> 12) | 1u << (PD_AT >> 12) |
+                                1u << (ENTRY_AT >> 12));
+}
+
 /* ---- 32-bit paging ---- */
 
 static void use_legacy(struct guest *g)
@@ -342,6 +354,7 @@ int main(void)
         TEST(tables_outside_ram_read_as_ones),
         TEST(refused_access_leaves_no_mark),
         TEST(marks_follow_reads_and_writes),
+        TEST(marks_are_writes_for_the_dirty_log),
         TEST(legacy_paging_walks_two_levels),
         TEST(legacy_paging_has_pages_of_4_mib),
         TEST(pae_paging_starts_at_loaded_pointers),

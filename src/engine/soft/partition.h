@@ -45,6 +45,13 @@ struct soft_partition {
     uint64_t *dirty;            /* one bit a page, NULL while not logging */
 };
 
+static inline void partition_mark_dirty(struct soft_partition *partition, uint64_t gpa)
+{
+    if (partition->dirty != NULL)
+        (void)__atomic_fetch_or(&partition->dirty[gpa >> 18], UINT64_C(1) << ((gpa >> 12) & 63),
+                                __ATOMIC_RELAXED);
+}
+
 /* cpuid.c */
 int cpuid_build(struct soft_partition *partition, struct reason *reason);
 /* time.c: find the host's TSC frequency once. */

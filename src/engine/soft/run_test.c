@@ -153,6 +153,20 @@ static void extint_line_that_fell_is_forgotten(void **state)
     assert_int_equal(TRY(g, "\x90"), PORT_DONE);
 }
 
+/* The line says only once that it rose. */
+static void extint_comes_when_lint0_is_unmasked_later(void **state)
+{
+    struct guest *g = *state;
+    enable_apic(g->cpu);
+    g->cpu->lapic.lvt[LVT_LINT0] = LVT_MASKED;
+    cpu_set_flags(g->cpu, g->cpu->flags | FLAG_IF);
+    set_line(g, true);
+    assert_int_equal(TRY(g, "\x90"), PORT_DONE);
+    lapic_mmio_write(g->cpu, LAPIC_LVT_TIMER_REG + 0x30, DELIVERY_EXTINT << 8);
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run(g), ENGINE_EXIT_EXTINT);
+}
+
 static void extint_wakes_a_halted_processor(void **state)
 {
     struct guest *g = *state;
@@ -520,6 +534,7 @@ int main(void)
         TEST(nmi_goes_before_interrupts),
         TEST(extint_is_acknowledged_when_it_can_be_taken),
         TEST(extint_line_that_fell_is_forgotten),
+        TEST(extint_comes_when_lint0_is_unmasked_later),
         TEST(extint_wakes_a_halted_processor),
         TEST(kick_before_run_counts),
         TEST(kick_reaches_a_spinning_processor),

@@ -165,7 +165,7 @@ static void vcpu_destroy(struct engine_vcpu *vcpu)
     struct cpu *cpu = &vcpu->cpu;
     if (cpu->partition != NULL)
         cpu->partition->cpu[cpu->index] = NULL;
-    timer_detach(cpu);
+    timer_destroy(cpu);
     tlb_destroy(cpu);
     (void)munmap(vcpu, sizeof(*vcpu));
 }
@@ -199,7 +199,9 @@ static int run(struct engine_vcpu *vcpu, struct engine_exit *exit)
     int error = timer_attach(&vcpu->cpu);
     if (error != 0)
         return error;
-    return run_vcpu(&vcpu->cpu, exit);
+    error = run_vcpu(&vcpu->cpu, exit);
+    timer_detach();
+    return error;
 }
 
 static void kick(struct engine_vcpu *vcpu)

@@ -9,8 +9,11 @@
 
 #include "base/clock.h"
 
-static _Thread_local struct cpu *current;
-static _Thread_local pid_t self; /* this thread; 0 until it is known */
+/* In run() on this thread. Not longer: another thread may destroy it before a signal that its timer
+ * sent is delivered here. */
+static _Thread_local struct cpu *volatile current;
+static _Thread_local const struct cpu *attached; /* last; only compared with */
+static _Thread_local pid_t self;                 /* this thread; 0 until it is known */
 
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
@@ -28,14 +31,13 @@ int timer_install(void)
     return sigaction(SIGRTMIN, &action, NULL) == 0 ? 0 : -errno;
 }
 
-int timer_attach(struct cpu *cpu)
+static int make_timer(struct cpu *cpu)
 {
     if (self == 0)
         self = (pid_t)syscall(SYS_gettid);
-    if (current == cpu && cpu->timer_made && cpu->timer_thread == self)
+    if (attached == cpu && cpu->timer_made && cpu->timer_thread == self)
         return 0;
-    timer_detach(cpu);
-    current = cpu;
+    timer_destroy(cpu);
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN};
     event._sigev_un._tid = self;
     if (timer_create(CLOCK_MONOTONIC, &event, &cpu->timer) != 0)
@@ -43,16 +45,28 @@ int timer_attach(struct cpu *cpu)
     cpu->timer_made = true;
     cpu->timer_thread = self;
     cpu->wake_timer_ns = 0;
+    attached = cpu;
     return 0;
 }
 
-void timer_detach(struct cpu *cpu)
+int timer_attach(struct cpu *cpu)
+{
+    int error = make_timer(cpu);
+    if (error == 0)
+        current = cpu;
+    return error;
+}
+
+void timer_detach(void)
+{
+    current = NULL;
+}
+
+void timer_destroy(struct cpu *cpu)
 {
     if (cpu->timer_made)
         (void)timer_delete(cpu->timer);
     cpu->timer_made = false;
-    if (current == cpu)
-        current = NULL;
 }
 
 void timer_arm(struct cpu *cpu)

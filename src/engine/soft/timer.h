@@ -6,9 +6,12 @@
 
 /* Once a process: the signal's handler. */
 int timer_install(void);
-/* On the vCPU's thread, before anything else here; again when it runs on another thread. */
+/* On the vCPU's thread, around its running; what fires in between is looked at on the next entry.
+ */
 int timer_attach(struct cpu *cpu);
-void timer_detach(struct cpu *cpu);
+void timer_detach(void);
+/* Any thread, while the vCPU does not run. */
+void timer_destroy(struct cpu *cpu);
 /* Arm for lapic_timer_deadline_ns if that changed. Not with live vector state. */
 void timer_arm(struct cpu *cpu);
 /* Sleep until cpu->pending is no longer `idle`. */

@@ -1,6 +1,7 @@
 /* The host timer behind the APIC timer: it wakes halts and stops loops, on whatever thread. */
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -106,6 +107,41 @@ static void timer_follows_the_processor_to_another_thread_and_back(void **state)
     }
 }
 
+struct runner {
+    struct guest *guest;
+    pthread_barrier_t ran, ended;
+};
+
+static void *run_and_wait(void *argument)
+{
+    struct runner *runner = argument;
+    (void)run_a_moment(runner->guest);
+    (void)pthread_barrier_wait(&runner->ran);
+    (void)pthread_barrier_wait(&runner->ended);
+    return NULL;
+}
+
+/* A reset destroys processors on one thread while signals of their timers are on the way to others.
+ */
+static void signal_that_outlives_its_processor_is_ignored(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    struct runner runner = {.guest = guest_create(1)};
+    PLACE(runner.guest, CODE_AT, SPIN);
+    guest_start(runner.guest, CODE_AT);
+    assert_int_equal(pthread_barrier_init(&runner.ran, NULL, 2), 0);
+    assert_int_equal(pthread_barrier_init(&runner.ended, NULL, 2), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_and_wait, &runner), 0);
+    (void)pthread_barrier_wait(&runner.ran);
+    guest_destroy(runner.guest);
+    assert_int_equal(pthread_kill(thread, SIGRTMIN), 0);
+    (void)pthread_barrier_wait(&runner.ended);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)pthread_barrier_destroy(&runner.ran);
+    (void)pthread_barrier_destroy(&runner.ended);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
 
 int main(void)
@@ -115,6 +151,7 @@ int main(void)
         TEST(deadline_interrupts_a_loop),
         TEST(deadline_of_the_past_comes_at_once),
         TEST(timer_follows_the_processor_to_another_thread_and_back),
+        cmocka_unit_test(signal_that_outlives_its_processor_is_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
