@@ -298,13 +298,17 @@ void guest_place(struct guest *guest, uint64_t at, const void *bytes, size_t len
     guest_write(guest, at + length, end, sizeof(end));
 }
 
-void guest_start(struct guest *guest, uint64_t rip)
+static void forget(struct cpu *cpu)
 {
-    struct cpu *cpu = guest->cpu;
     exit_forget(cpu);
     cpu->asked = false;
-    cpu->rip = rip;
-    cpu->activity = ENGINE_ACTIVITY_RUNNING;
+}
+
+void guest_start(struct guest *guest, uint64_t rip)
+{
+    forget(guest->cpu);
+    guest->cpu->rip = rip;
+    guest->cpu->activity = ENGINE_ACTIVITY_RUNNING;
 }
 
 enum engine_exit_kind guest_run(struct guest *guest)
@@ -316,6 +320,36 @@ enum engine_exit_kind guest_run(struct guest *guest)
 int guest_run_to_port(struct guest *guest)
 {
     return guest_run(guest) == ENGINE_EXIT_PORT_WRITE ? guest->exit.port.port : -1;
+}
+
+struct runner {
+    struct guest *guest;
+    unsigned index;
+};
+
+static void *run_thread(void *argument)
+{
+    struct runner *runner = argument;
+    unsigned i = runner->index;
+    must(soft_engine.run(runner->guest->vcpus[i], &runner->guest->exits[i]) == 0, "run() failed");
+    free(runner);
+    return NULL;
+}
+
+void guest_begin(struct guest *guest, unsigned index)
+{
+    struct runner *runner = malloc(sizeof(*runner));
+    must(runner != NULL, "no memory");
+    *runner = (struct runner){guest, index};
+    forget(guest->cpus[index]);
+    must(pthread_create(&guest->threads[index], NULL, run_thread, runner) == 0, "no thread");
+}
+
+int guest_end(struct guest *guest, unsigned index)
+{
+    must(pthread_join(guest->threads[index], NULL) == 0, "no end of a thread");
+    const struct engine_exit *exit = &guest->exits[index];
+    return exit->kind == ENGINE_EXIT_PORT_WRITE ? exit->port.port : -1;
 }
 
 int guest_try(struct guest *guest, const void *bytes, size_t length)

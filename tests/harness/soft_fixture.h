@@ -11,6 +11,8 @@
 #ifndef TESTS_HARNESS_SOFT_FIXTURE_H
 #define TESTS_HARNESS_SOFT_FIXTURE_H
 
+#include <pthread.h>
+
 #include "engine/soft/partition.h"
 
 enum {
@@ -68,6 +70,8 @@ struct guest {
     struct engine_vcpu *vcpu; /* the first */
     struct cpu *cpu;
     struct engine_exit exit; /* of the first */
+    pthread_t threads[GUEST_CPUS];
+    struct engine_exit exits[GUEST_CPUS]; /* of those that run on threads of their own */
 };
 
 /* Aborts the program when the machine cannot be made: there is no test without it. */
@@ -106,6 +110,9 @@ void guest_start(struct guest *guest, uint64_t rip);
 enum engine_exit_kind guest_run(struct guest *guest);
 /* Run to a port write and give its port; -1 for any other exit. */
 int guest_run_to_port(struct guest *guest);
+/* run() of another vCPU on its own thread, from the start; its port, or -1 for any other exit. */
+void guest_begin(struct guest *guest, unsigned index);
+int guest_end(struct guest *guest, unsigned index);
 /* Place bytes at CODE_AT, run them from there: PORT_DONE, a vector, or -1. */
 int guest_try(struct guest *guest, const void *bytes, size_t length);
 #define TRY(guest, bytes) guest_try(guest, "" bytes, sizeof(bytes) - 1)

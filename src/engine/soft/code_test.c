@@ -1,7 +1,6 @@
 /* Decoded blocks: what is run is always what memory holds. */
 #include "engine/soft/code.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -44,13 +43,12 @@ static void store_into_the_next_instruction_counts(void **state)
 static void string_store_over_the_code_behind_it_counts(void **state)
 {
     struct guest *g = *state;
-    uint8_t code[128];
-    memset(code, 0x90, sizeof(code));
+    /* mov ecx, 64; mov al, 0x90; lea rdi, [rip+2]; rep stosb; then 64 bytes of UD2 */
+    uint8_t code[80] = {0xb9, 0x40, 0x00, 0x00, 0x00, 0xb0, 0x90, 0x48,
+                        0x8d, 0x3d, 0x02, 0x00, 0x00, 0x00, 0xf3, 0xaa};
+    for (unsigned k = 16; k < sizeof(code); k++)
+        code[k] = (k & 1) == 0 ? 0x0f : 0x0b;
     for (unsigned i = 0; i < 3; i++) {
-        /* mov ecx, 64; mov al, 0x90; lea rdi, [rip+2]; rep stosb; then 64 bytes of UD2 */
-        memcpy(code, "\xb9\x40\x00\x00\x00\xb0\x90\x48\x8d\x3d\x02\x00\x00\x00\xf3\xaa", 16);
-        for (unsigned k = 16; k < 80; k += 2)
-            memcpy(code + k, "\x0f\x0b", 2);
         assert_int_equal(guest_try(g, code, sizeof(code)), PORT_DONE);
     }
 }
@@ -220,17 +218,8 @@ static void crossing_instruction_faults_on_its_second_page(void **state)
 
 /* ---- several processors ---- */
 
-static void *run_second(void *argument)
-{
-    struct guest *g = argument;
-    struct engine_exit exit = {.kind = ENGINE_EXIT_NONE};
-    (void)soft_engine.run(g->vcpus[1], &exit);
-    bool done = exit.kind == ENGINE_EXIT_PORT_WRITE && exit.port.port == PORT_DONE;
-    return (void *)(uintptr_t)done;
-}
-
 /* The second calls the function for ever and stores its result at RDI. */
-static pthread_t start_caller(struct guest *g)
+static void start_caller(struct guest *g)
 {
     enum { CALLER_AT = CODE_AT + 0x1000 };
     put_function(g, FUNCTION_AT, 0);
@@ -240,22 +229,21 @@ static pthread_t start_caller(struct guest *g)
         g->cpus[i]->gpr[GPR_RDI] = LARGE_AT;
     }
     g->cpus[1]->rip = CALLER_AT;
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run_second, g), 0);
-    return thread;
+    guest_begin(g, 1);
 }
 
-static void end_caller(struct guest *g, pthread_t thread)
+static void end_caller(struct guest *g)
 {
     soft_engine.kick(g->vcpus[1]);
-    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(guest_end(g, 1), -1);
+    assert_int_equal(g->exits[1].kind, ENGINE_EXIT_KICKED);
 }
 
 static void code_patched_by_another_processor_counts(void **state)
 {
     (void)state;
     struct guest *g = guest_create(2);
-    pthread_t thread = start_caller(g);
+    start_caller(g);
     /*
      * 1: mov [rbx+1], ecx; mov r8d, 0x4000000; 2: dec r8d; jz 3f; pause; cmp [rdi], ecx; jne 2b;
      * inc ecx; cmp ecx, 500; jne 1b; 3: mov eax, r8d
@@ -267,7 +255,7 @@ static void code_patched_by_another_processor_counts(void **state)
     guest_start(g, CODE_AT);
     assert_int_equal(guest_run_to_port(g), PORT_DONE);
     assert_int_equal(g->cpu->gpr[GPR_RCX], 500);
-    end_caller(g, thread);
+    end_caller(g);
     guest_destroy(g);
 }
 
@@ -333,7 +321,7 @@ static void code_patched_by_a_device_thread_counts(void **state)
 {
     (void)state;
     struct guest *g = guest_create(2);
-    pthread_t thread = start_caller(g);
+    start_caller(g);
     unsigned waits = 0;
     for (uint32_t i = 1; i <= 200; i++) {
         guest_write(g, FUNCTION_AT + 1, &i, sizeof(i));
@@ -341,7 +329,7 @@ static void code_patched_by_a_device_thread_counts(void **state)
             (void)usleep(100);
         assert_int_equal(guest_read32(g, LARGE_AT), i);
     }
-    end_caller(g, thread);
+    end_caller(g);
     guest_destroy(g);
 }
 
@@ -352,23 +340,18 @@ static void full_arena_is_emptied_under_running_processors(void **state)
     struct guest *g = guest_create(2);
     enum { COUNT = 1600 << 10, ROUNDS = 2 };
     static uint8_t code[2 * COUNT];
-    for (unsigned i = 0; i < sizeof(code); i += 2)
-        memcpy(code + i, "\xff\xc0", 2); /* inc eax */
+    for (unsigned i = 0; i < sizeof(code); i++)
+        code[i] = (i & 1) == 0 ? 0xff : 0xc0; /* inc eax */
     guest_place(g, LARGE_AT, code, sizeof(code));
     uint64_t before = atomic_load(&g->soft->code->generation);
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (unsigned i = 0; i < 2; i++)
             g->cpus[i]->gpr[GPR_RAX] = 0;
         g->cpus[1]->rip = LARGE_AT;
-        g->cpus[1]->asked = false;
-        exit_forget(g->cpus[1]);
-        pthread_t thread;
-        assert_int_equal(pthread_create(&thread, NULL, run_second, g), 0);
+        guest_begin(g, 1);
         guest_start(g, LARGE_AT);
         assert_int_equal(guest_run_to_port(g), PORT_DONE);
-        void *done;
-        assert_int_equal(pthread_join(thread, &done), 0);
-        assert_non_null(done);
+        assert_int_equal(guest_end(g, 1), PORT_DONE);
         assert_int_equal(g->cpus[0]->gpr[GPR_RAX], COUNT);
         assert_int_equal(g->cpus[1]->gpr[GPR_RAX], COUNT);
     }

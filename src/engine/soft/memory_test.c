@@ -1,7 +1,6 @@
 /* Accesses to guest memory: across pages, outside RAM, through segments, locked, watched. */
 #include "engine/soft/memory.h"
 
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -184,16 +183,6 @@ static void code_outside_ram_faults_every_time(void **state)
 
 enum { ROUNDS = 20000 };
 
-static void *run_second(void *argument)
-{
-    struct guest *g = argument;
-    struct engine_exit exit = {.kind = ENGINE_EXIT_NONE};
-    do {
-        (void)soft_engine.run(g->vcpus[1], &exit);
-    } while (exit.kind == ENGINE_EXIT_KICKED);
-    return (void *)(uintptr_t)(exit.kind == ENGINE_EXIT_PORT_WRITE ? exit.port.port : 0);
-}
-
 /* Two processors count in the same word; 1 = lock inc qword [rbx]; dec ecx; jnz 1. */
 static void count_together(uint64_t at)
 {
@@ -204,12 +193,9 @@ static void count_together(uint64_t at)
         g->cpus[i]->gpr[GPR_RBX] = at;
         g->cpus[i]->gpr[GPR_RCX] = ROUNDS;
     }
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run_second, g), 0);
+    guest_begin(g, 1);
     assert_int_equal(guest_run_to_port(g), PORT_DONE);
-    void *port;
-    assert_int_equal(pthread_join(thread, &port), 0);
-    assert_int_equal((uintptr_t)port, PORT_DONE);
+    assert_int_equal(guest_end(g, 1), PORT_DONE);
     assert_int_equal(guest_read64(g, at), 2 * ROUNDS);
     guest_destroy(g);
 }

@@ -333,15 +333,6 @@ static void rep_string_stops_for_a_kick(void **state)
 
 /* ---- INIT and SIPI ---- */
 
-static void *run_application_processor(void *argument)
-{
-    struct guest *g = argument;
-    struct engine_exit exit = {.kind = ENGINE_EXIT_NONE};
-    (void)soft_engine.run(g->vcpus[1], &exit);
-    bool done = exit.kind == ENGINE_EXIT_PORT_WRITE && exit.port.port == PORT_DONE;
-    return (void *)(uintptr_t)(done ? exit.port.value : 0);
-}
-
 static void init_and_sipi_start_a_processor_in_real_mode(void **state)
 {
     (void)state;
@@ -356,13 +347,11 @@ static void init_and_sipi_start_a_processor_in_real_mode(void **state)
           "\x89\x8b\x10\x03\x00\x00\xc7\x83\x00\x03\x00\x00\x00\x45\x00\x00\xc7\x83\x00\x03\x00\x00"
           "\x20\x46\x00\x00");
     g->cpus[1]->activity = ENGINE_ACTIVITY_HALTED;
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, run_application_processor, g), 0);
+    guest_begin(g, 1);
     guest_start(g, BSP_AT);
     assert_int_equal(guest_run_to_port(g), PORT_DONE);
-    void *value;
-    assert_int_equal(pthread_join(thread, &value), 0);
-    assert_int_equal((uintptr_t)value, 5);
+    assert_int_equal(guest_end(g, 1), PORT_DONE);
+    assert_int_equal(g->exits[1].port.value, 5);
     assert_int_equal(g->cpus[1]->segment[SEGMENT_CS].selector, CODE_AT >> 4);
     assert_int_equal(g->cpus[1]->segment[SEGMENT_CS].base, CODE_AT);
     assert_int_equal(g->cpus[1]->mode, MODE_REAL);

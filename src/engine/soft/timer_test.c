@@ -12,7 +12,7 @@
 #include "engine/soft/lapic_registers.h"
 #include "tests/harness/soft_fixture.h"
 
-enum { VECTOR = 0x40, PATIENCE_S = 10 };
+enum { VECTOR = 0x40, PATIENCE_MS = 10000 };
 
 /*
  * rdtsc; shl rdx, 32; add rax, rdx; add rax, rbx; mov rdx, rax; shr rdx, 32; mov ecx, 0x6e0; wrmsr;
@@ -24,21 +24,30 @@ enum { VECTOR = 0x40, PATIENCE_S = 10 };
 #define HALT "\xf4"     /* hlt */
 #define SPIN "\xeb\xfe" /* jmp . */
 
+struct watch {
+    struct engine_vcpu *vcpu;
+    _Atomic bool over;
+};
+
 /* Ends a run that would wait for ever. */
 static void *lose_patience(void *argument)
 {
-    (void)sleep(PATIENCE_S);
-    soft_engine.kick(argument);
+    struct watch *watch = argument;
+    for (unsigned ms = 0; ms < PATIENCE_MS && !atomic_load(&watch->over); ms += 10)
+        (void)usleep(10000);
+    soft_engine.kick(watch->vcpu);
     return NULL;
 }
 
 static int run_patiently(struct guest *g)
 {
+    struct watch watch = {.vcpu = g->vcpu};
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, lose_patience, g->vcpu), 0);
+    assert_int_equal(pthread_create(&thread, NULL, lose_patience, &watch), 0);
     int port = guest_run_to_port(g);
-    (void)pthread_cancel(thread);
+    atomic_store(&watch.over, true);
     assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)atomic_fetch_and(&g->cpu->pending, ~(uint32_t)PENDING_KICK);
     return port;
 }
 
