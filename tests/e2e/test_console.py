@@ -16,6 +16,14 @@ import images
 LEFT, SIGNAL = 11, 12
 
 
+def own_terminal():
+    """In the child: a session with this terminal; no signal ignored, whatever started the tests."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    for each in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
+
+
 class Console:
     """The program on a pseudo-terminal of its own, standard error apart."""
 
@@ -23,11 +31,6 @@ class Console:
         self.master, self.slave = pty.openpty()
         self.before = termios.tcgetattr(self.slave)
         self.text = b""
-
-        def own_terminal():
-            os.setsid()
-            import fcntl
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         command = [partita, "run", *map(str, words)]
         if shell is not None:
@@ -129,10 +132,6 @@ def test_signal_restores_the_terminal_while_the_last_output_waits(partita, image
     reader, writer = os.pipe()
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
-
-    def own_terminal():
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     process = subprocess.Popen([partita, "run", "-k", image(images.say("x" * 9000) + images.POWER_OFF)],

@@ -1,6 +1,7 @@
 """Bare-metal guests: ends, exit codes, images, serial ports that are no terminal."""
 import os
 import re
+import signal
 import subprocess
 import time
 
@@ -71,12 +72,13 @@ def test_symbols_that_are_none_are_refused(run, image, tmp_path):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
 def test_signal_switches_off_at_once(partita, image, name):
-    import signal
+    number = getattr(signal, name)
     guest = subprocess.Popen([partita, "run", "-k", image(images.say("up\n") + images.HANG), "-c", "2"],
-                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))
     assert guest.stdout.readline() == b"up\n"
     start = time.monotonic()
-    guest.send_signal(getattr(signal, name))
+    guest.send_signal(number)
     _, errors = guest.communicate(timeout=30)
     assert guest.returncode == SIGNAL
     assert errors.decode() == f"partita: ended by {name}; the guest is switched off\n"
