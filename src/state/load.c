@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "state/crc32c.h"
+#include "base/crc32c.h"
 #include "state/visitor.h"
 
 /* What is left to read; `broken` once something reached past the end. */

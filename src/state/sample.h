@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "state/crc32c.h"
+#include "base/crc32c.h"
 #include "state/state.h"
 
 struct sample {

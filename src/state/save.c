@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "state/crc32c.h"
+#include "base/crc32c.h"
 #include "state/visitor.h"
 
 static void append(struct state_visitor *v, const void *bytes, size_t length)

@@ -1,5 +1,5 @@
 /* CRC-32C by the host's own instruction where it has one, else by a table of nibbles. */
-#include "state/crc32c.h"
+#include "base/crc32c.h"
 
 #include <nmmintrin.h>
 #include <string.h>

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "state/crc32c.h"
+#include "base/crc32c.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
-/* CRC-32C (Castagnoli), RFC 3720 § 12.1: what guards each section of saved state. Any thread. */
-#ifndef STATE_CRC32C_H
-#define STATE_CRC32C_H
+/* CRC-32C (Castagnoli), RFC 3720 § 12.1: what guards saved state and disk metadata. Any thread. */
+#ifndef BASE_CRC32C_H
+#define BASE_CRC32C_H
 
 #include <stddef.h>
 #include <stdint.h>

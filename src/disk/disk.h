@@ -1,0 +1,71 @@
+/*
+ * Virtual disks in files: raw images and block devices, behind one interface.
+ *
+ * 1. A request belongs to its submitter until it is handed in; then to the disk until ->done is
+ *    called, which may happen before disk_submit() returns. Submitting allocates nothing.
+ * 2. Offsets and lengths are multiples of the logical sector and lie within the capacity; other
+ *    requests end with -EINVAL.
+ * 3. What a write said is durable once a flush, submitted after its ->done, has ended with 0. After
+ *    a power cut each sector written since then is old or new.
+ * 4. After an error of a write, unmap or flush the disk accepts no further change (-EROFS): what
+ *    is on the medium is no longer known.
+ * 5. One thread at a time for each disk. Images are hostile: each field is checked before its use.
+ */
+#ifndef DISK_DISK_H
+#define DISK_DISK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/reason.h"
+
+struct disk;
+struct file;
+
+enum disk_flags { DISK_WRITABLE = 1 };
+
+struct disk_geometry {
+    uint64_t capacity;        /* bytes */
+    uint32_t logical_sector;  /* bytes: 512 or 4096 */
+    uint32_t physical_sector; /* bytes: 512 or 4096 */
+    uint8_t id[16];           /* unique and lasting; zero for raw images, which have none */
+    bool read_only;
+};
+
+enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_UNMAP };
+
+struct disk_request {
+    enum disk_op op;
+    uint64_t offset, length; /* bytes; not for flush */
+    const struct iovec *iov; /* read and write: `length` bytes in all */
+    unsigned iov_count;
+    void (*done)(struct disk_request *request, int error); /* 0 or a negative errno */
+};
+
+/* The disk owns its file. Errors have a reason that begins with the path. */
+int disk_open(const char *path, unsigned flags, struct disk **ret, struct reason *reason);
+/* The same over a given file, which is taken only on success; reasons do not name it. */
+int disk_open_file(struct file *file, unsigned flags, struct disk **ret, struct reason *reason);
+/* Flush and free, whatever happens; the flush's error. NULL is accepted. */
+int disk_close(struct disk *disk);
+
+const struct disk_geometry *disk_geometry(const struct disk *disk);
+void disk_submit(struct disk *disk, struct disk_request *request);
+
+/* For tools: the same, at once. Unmapped bytes read as zeroes. */
+int disk_read(struct disk *disk, void *bytes, size_t length, uint64_t offset);
+int disk_write(struct disk *disk, const void *bytes, size_t length, uint64_t offset);
+int disk_unmap(struct disk *disk, uint64_t offset, uint64_t length);
+int disk_flush(struct disk *disk);
+/* Up to `*ret_end`, a sector's end beyond `offset`, all may be data or all reads as zeroes. */
+int disk_extent(struct disk *disk, uint64_t offset, uint64_t *ret_end, bool *ret_data);
+
+/* Called now and then with the bytes done; not 0 ends the copy with that error. */
+typedef int (*disk_progress_fn)(void *owner, uint64_t done, uint64_t total);
+
+/* Copy what is not zero; `to` must read as zeroes and be as large as `from` or larger. */
+int disk_copy(struct disk *from, struct disk *to, disk_progress_fn progress, void *owner);
+
+#endif
