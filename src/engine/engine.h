@@ -48,7 +48,11 @@ struct engine_config {
     size_t hypervisor_leaf_count;
     /* MSRs of this range, bounds included, leave by ENGINE_EXIT_MSR_…; 0..0 means none. */
     uint32_t exit_msr_first, exit_msr_last;
+    int64_t tsc_offset; /* guest TSC = host TSC + this, until the guest writes its own */
 };
+
+/* What a hypervisor interface offers beside the APIC's own ways to these registers. */
+enum engine_apic_register { ENGINE_APIC_EOI, ENGINE_APIC_ICR, ENGINE_APIC_TPR };
 
 /* An interrupt message as an MSI or an IOAPIC entry sends it, Intel SDM vol. 3A § 10.11. */
 struct engine_interrupt {
@@ -103,7 +107,23 @@ struct engine_ops {
     int (*raise)(struct engine_vcpu *vcpu, const struct engine_event *event);
     /* Save or load everything that get/set do not carry: the local APIC, pending events, timers. */
     int (*visit_state)(struct engine_vcpu *vcpu, struct state_visitor *visitor);
+    /*
+     * Read or write a register of the local APIC as the guest's own access would, in the vCPU's
+     * mode (xAPIC: the destination is in bits 63:56 of the ICR; x2APIC: in 63:32). On the vCPU's
+     * thread, while it is out. -EINVAL: the guest's own access would raise #GP; EOI is write-only.
+     */
+    int (*apic)(struct engine_vcpu *vcpu, enum engine_apic_register which, bool write,
+                uint64_t *value);
+    /*
+     * When it returns, no vCPU of the set (bit n: vCPU n) uses a translation that it made before
+     * the call. Any thread, that of a vCPU which is out included; two may wait for each other.
+     */
+    void (*flush_tlb)(struct engine_partition *partition, uint64_t vcpu_set);
 };
+
+/* Frequencies that all engines share: of the guest's TSC, and of the APIC timer's input. */
+uint64_t engine_tsc_hz(void);
+uint64_t engine_apic_hz(void);
 
 extern const struct engine_ops soft_engine;
 

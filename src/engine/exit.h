@@ -21,8 +21,7 @@ enum engine_exit_kind {
     ENGINE_EXIT_MMIO_WRITE,
     ENGINE_EXIT_MSR_READ, /* only MSRs in the range of engine_config.exit_msr_… */
     ENGINE_EXIT_MSR_WRITE,
-    ENGINE_EXIT_HYPERCALL, /* VMCALL/VMMCALL in CPL 0; registers by get/set; rip is already past it
-                            */
+    ENGINE_EXIT_HYPERCALL, /* VMCALL/VMMCALL in CPL 0; rip is already past it */
     ENGINE_EXIT_EOI,       /* end of a level-triggered interrupt: tell the IOAPIC */
     ENGINE_EXIT_EXTINT,    /* the 8259 may be acknowledged now: raise() its vector */
     ENGINE_EXIT_SHUTDOWN,  /* triple fault */
@@ -47,7 +46,13 @@ struct engine_exit {
             uint32_t index;
             uint64_t value;
             bool refused; /* answer: raise #GP(0) instead */
+            bool halt;    /* answer: halt after the instruction, as HLT does with interrupts on */
         } msr;
+        struct {
+            bool long_mode;               /* 64-bit code; else only the low halves count */
+            uint64_t rbx, rcx, rsi, rdi, r8;
+            uint64_t rax, rdx;            /* in, and the answer: written back by the next run() */
+        } hypercall; /* other registers by get */
         struct {
             uint8_t vector;
         } eoi;
