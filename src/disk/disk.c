@@ -2,6 +2,7 @@
 #include "disk/disk.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "disk/disk_private.h"
 
@@ -35,7 +36,11 @@ int disk_open(const char *path, unsigned flags, struct disk **ret, struct reason
 
 int disk_close(struct disk *disk)
 {
-    return disk != NULL ? disk->ops->close(disk) : 0;
+    if (disk == NULL)
+        return 0;
+    int error = disk_flush(disk);
+    disk->ops->close(disk);
+    return error;
 }
 
 const struct disk_geometry *disk_geometry(const struct disk *disk)
@@ -66,10 +71,80 @@ static int latch(struct disk *disk, int error)
     return error;
 }
 
+/* ---- at once: for tools, and for disks without a queue ---- */
+
+static int commit(struct disk *disk)
+{
+    disk->ops->commit_prepare(disk);
+    int error = disk->ops->commit_write(disk);
+    disk->ops->commit_done(disk, error);
+    return error;
+}
+
+static int read_all(struct disk *disk, uint8_t *to, size_t length, uint64_t offset)
+{
+    int error = 0;
+
+    while (error == 0 && length > 0) {
+        struct disk_extent extent;
+        error = disk->ops->map(disk, DISK_READ, offset, length, &extent);
+        if (error < 0)
+            break;
+        size_t piece = (size_t)extent.length;
+        if (extent.file == NULL)
+            memset(to, 0, piece);
+        else
+            error = file_read(extent.file, to, piece, extent.offset);
+        to += piece;
+        offset += piece;
+        length -= piece;
+    }
+    return error;
+}
+
+/* One extent of a write; `*ret_length` bytes are done. */
+static int write_piece(struct disk *disk, const uint8_t *from, size_t length, uint64_t offset,
+                       size_t *ret_length)
+{
+    struct disk_extent extent;
+    int error = disk->ops->map(disk, DISK_WRITE, offset, length, &extent);
+
+    if (error < 0)
+        return error;
+    *ret_length = (size_t)extent.length;
+    error = file_write(extent.file, from, *ret_length, extent.offset);
+    if (error < 0 || disk->ops->written == NULL)
+        return error;
+    error = disk->ops->written(disk, offset, *ret_length);
+    if (error != -EBUSY)
+        return error;
+    error = commit(disk);
+    return error < 0 ? error : disk->ops->written(disk, offset, *ret_length);
+}
+
+static int write_all(struct disk *disk, const uint8_t *from, size_t length, uint64_t offset)
+{
+    while (length > 0) {
+        size_t piece = 0;
+        int error = write_piece(disk, from, length, offset, &piece);
+        if (error == -EBUSY) {
+            error = commit(disk);
+            if (error == 0)
+                error = write_piece(disk, from, length, offset, &piece);
+        }
+        if (error < 0)
+            return error;
+        from += piece;
+        offset += piece;
+        length -= piece;
+    }
+    return 0;
+}
+
 int disk_read(struct disk *disk, void *bytes, size_t length, uint64_t offset)
 {
     int error = check_range(disk, offset, length);
-    return error < 0 ? error : disk->ops->read(disk, bytes, length, offset);
+    return error < 0 ? error : read_all(disk, bytes, length, offset);
 }
 
 int disk_write(struct disk *disk, const void *bytes, size_t length, uint64_t offset)
@@ -77,7 +152,7 @@ int disk_write(struct disk *disk, const void *bytes, size_t length, uint64_t off
     int error = check_range(disk, offset, length);
     if (error == 0)
         error = check_change(disk);
-    return error < 0 ? error : latch(disk, disk->ops->write(disk, bytes, length, offset));
+    return error < 0 ? error : latch(disk, write_all(disk, bytes, length, offset));
 }
 
 int disk_unmap(struct disk *disk, uint64_t offset, uint64_t length)
@@ -85,7 +160,15 @@ int disk_unmap(struct disk *disk, uint64_t offset, uint64_t length)
     int error = check_range(disk, offset, length);
     if (error == 0)
         error = check_change(disk);
-    return error < 0 ? error : latch(disk, disk->ops->unmap(disk, offset, length));
+    if (error < 0 || length == 0)
+        return error;
+    error = disk->ops->unmap(disk, offset, length);
+    if (error == -EBUSY) {
+        error = commit(disk);
+        if (error == 0)
+            error = disk->ops->unmap(disk, offset, length);
+    }
+    return latch(disk, error);
 }
 
 int disk_flush(struct disk *disk)
@@ -93,7 +176,26 @@ int disk_flush(struct disk *disk)
     if (disk->geometry.read_only)
         return 0;
     int error = check_change(disk);
-    return error < 0 ? error : latch(disk, disk->ops->flush(disk));
+    return error < 0 ? error : latch(disk, commit(disk));
+}
+
+/* What the format knows, and within its data what the file under it knows. */
+static int find_extent(struct disk *disk, uint64_t offset, uint64_t *ret_end, bool *ret_data)
+{
+    struct disk_extent extent;
+    int error = disk->ops->map(disk, DISK_READ, offset, disk->geometry.capacity - offset, &extent);
+
+    if (error < 0)
+        return error;
+    *ret_data = extent.file != NULL;
+    *ret_end = offset + extent.length;
+    if (extent.file == NULL)
+        return 0;
+    uint64_t end = 0;
+    error = file_extent(extent.file, extent.offset, &end, ret_data);
+    if (error == 0 && end - extent.offset < extent.length)
+        *ret_end = offset + (end - extent.offset);
+    return error;
 }
 
 int disk_extent(struct disk *disk, uint64_t offset, uint64_t *ret_end, bool *ret_data)
@@ -103,7 +205,7 @@ int disk_extent(struct disk *disk, uint64_t offset, uint64_t *ret_end, bool *ret
 
     if (offset >= capacity || (offset & (sector - 1)) != 0)
         return -EINVAL;
-    int error = disk->ops->extent(disk, offset, ret_end, ret_data);
+    int error = find_extent(disk, offset, ret_end, ret_data);
     if (error < 0)
         return error;
     /* A hole that ends within a sector ends before it, data ends behind it. */

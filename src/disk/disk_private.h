@@ -9,8 +9,8 @@
  *   unmap   with no transfer in flight: unmap()
  *   flush   commit_prepare() → commit_write() → commit_done()
  *
- * 1. map, written, unmap, commit_prepare and commit_done change memory only (they may read
- *    metadata that was not read yet). All that makes metadata durable is in commit_write.
+ * 1. map, written, unmap, commit_prepare and commit_done write no metadata (they may read
+ *    some that was not read yet). All that makes metadata durable is in commit_write.
  * 2. Order within commit_write: first the data (file_flush), then metadata that points to it, so
  *    that after a power cut each sector is old or new. Journal, then home place, as the format has
  *    it. Metadata names a byte as present only after written() has been called for it.

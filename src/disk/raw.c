@@ -4,14 +4,12 @@
 
 #include "disk/disk_private.h"
 
-static int raw_read(struct disk *disk, void *bytes, size_t length, uint64_t offset)
+static int raw_map(struct disk *disk, enum disk_op op, uint64_t offset, uint64_t length,
+                   struct disk_extent *ret)
 {
-    return file_read(disk->file, bytes, length, offset);
-}
-
-static int raw_write(struct disk *disk, const void *bytes, size_t length, uint64_t offset)
-{
-    return file_write(disk->file, bytes, length, offset);
+    (void)op;
+    *ret = (struct disk_extent){.file = disk->file, .offset = offset, .length = length};
+    return 0;
 }
 
 static int raw_unmap(struct disk *disk, uint64_t offset, uint64_t length)
@@ -19,30 +17,34 @@ static int raw_unmap(struct disk *disk, uint64_t offset, uint64_t length)
     return file_punch(disk->file, offset, length);
 }
 
-static int raw_flush(struct disk *disk)
+static void raw_commit_prepare(struct disk *disk)
+{
+    (void)disk; /* no metadata */
+}
+
+static int raw_commit_write(struct disk *disk)
 {
     return file_flush(disk->file);
 }
 
-static int raw_extent(struct disk *disk, uint64_t offset, uint64_t *ret_end, bool *ret_data)
+static void raw_commit_done(struct disk *disk, int error)
 {
-    return file_extent(disk->file, offset, ret_end, ret_data);
+    (void)disk;
+    (void)error;
 }
 
-static int raw_close(struct disk *disk)
+static void raw_close(struct disk *disk)
 {
-    int error = disk_flush(disk);
     file_close(disk->file);
     free(disk);
-    return error;
 }
 
 static const struct disk_ops raw_ops = {
-    .read = raw_read,
-    .write = raw_write,
+    .map = raw_map,
     .unmap = raw_unmap,
-    .flush = raw_flush,
-    .extent = raw_extent,
+    .commit_prepare = raw_commit_prepare,
+    .commit_write = raw_commit_write,
+    .commit_done = raw_commit_done,
     .close = raw_close,
 };
 

@@ -108,7 +108,8 @@ const struct engine_cpuid_leaf *hv_cpuid(const struct hv *hv, size_t *ret_count)
 bool hv_read_msr(struct hv *hv, unsigned vp, uint32_t index, uint64_t *ret, bool *ret_halt);
 bool hv_write_msr(struct hv *hv, unsigned vp, uint32_t index, uint64_t value);
 
-/* A hypercall's registers, TLFS § 3.7: in 64-bit mode rcx, rdx, r8; else edx:eax, ebx:ecx, edi:esi. */
+/* A hypercall's registers, TLFS § 3.7: in 64-bit mode rcx, rdx, r8; else edx:eax, ebx:ecx, edi:esi.
+ */
 struct hv_call {
     bool long_mode;
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, r8;
@@ -130,8 +131,9 @@ void hv_timer_expired(struct hv *hv, unsigned vp);
  * time; must not block nor connect or disconnect ports. The status is the hypercall's.
  */
 struct hv_port {
-    enum hv_status (*message)(void *owner, const struct hv_message *message); /* NULL: no messages */
-    enum hv_status (*event)(void *owner, uint16_t flag);                     /* NULL: no events */
+    enum hv_status (*message)(void *owner,
+                              const struct hv_message *message); /* NULL: no messages */
+    enum hv_status (*event)(void *owner, uint16_t flag);         /* NULL: no events */
     void *owner;
 };
 

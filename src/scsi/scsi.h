@@ -51,8 +51,8 @@ struct scsi_command {
 
 /* Names for INQUIRY; both end up space-padded. */
 struct scsi_identity {
-    const char *serial;  /* VPD page 0x80; NULL: made of the disk's id */
-    uint8_t wwn[8];      /* VPD page 0x83, NAA; zero: made of the disk's id */
+    const char *serial; /* VPD page 0x80; NULL: made of the disk's id */
+    uint8_t wwn[8];     /* VPD page 0x83, NAA; zero: made of the disk's id */
 };
 
 /* The disk stays the caller's and must outlive the target. */
@@ -70,6 +70,7 @@ void scsi_submit(struct scsi_target *target, struct scsi_command *command);
 void scsi_reset(struct scsi_target *target);
 /* The disk has grown or its identity changed: unit attention to the guest. */
 void scsi_capacity_changed(struct scsi_target *target);
-int scsi_visit_state(struct scsi_target *target, const char *section, struct state_visitor *visitor);
+int scsi_visit_state(struct scsi_target *target, const char *section,
+                     struct state_visitor *visitor);
 
 #endif

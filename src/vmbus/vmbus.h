@@ -33,7 +33,8 @@ struct vmbus_config {
 int vmbus_create(const struct vmbus_config *config, struct vmbus **ret, struct reason *reason);
 /* All channels must be withdrawn before. NULL is accepted. */
 void vmbus_destroy(struct vmbus *vmbus);
-/* The guest starts anew: open channels are closed (ops->closed), GPADLs and connection forgotten. */
+/* The guest starts anew: open channels are closed (ops->closed), GPADLs and connection forgotten.
+ */
 void vmbus_reset(struct vmbus *vmbus);
 int vmbus_visit_state(struct vmbus *vmbus, struct state_visitor *visitor);
 
@@ -43,8 +44,8 @@ int vmbus_visit_state(struct vmbus *vmbus, struct state_visitor *visitor);
 struct vmbus_offer {
     const char *name; /* for reports: "scsi 0" */
     uint8_t class_id[16], instance_id[16];
-    uint16_t flags;         /* VMBUS_CHANNEL_…: chn_flags */
-    uint16_t subchannel;    /* 0: the primary */
+    uint16_t flags;      /* VMBUS_CHANNEL_…: chn_flags */
+    uint16_t subchannel; /* 0: the primary */
     uint16_t mmio_megabytes;
     uint8_t user_defined[120];
 };
@@ -59,14 +60,17 @@ struct vmbus_channel_ops {
     void (*readable)(void *owner, struct vmbus_channel *channel);
     /* After a send got -EAGAIN: there is room now. */
     void (*writable)(void *owner, struct vmbus_channel *channel);
-    /* After vmbus_rescind: the guest has let go; the channel is freed after this call. May be NULL. */
+    /* After vmbus_rescind: the guest has let go; the channel is freed after this call. May be NULL.
+     */
     void (*released)(void *owner, struct vmbus_channel *channel);
 };
 
-/* `ops` must live as long as the channel; the offer is copied. -EEXIST: class, instance, subchannel. */
+/* `ops` must live as long as the channel; the offer is copied. -EEXIST: class, instance,
+ * subchannel. */
 int vmbus_offer(struct vmbus *vmbus, const struct vmbus_offer *offer,
                 const struct vmbus_channel_ops *ops, void *owner, struct vmbus_channel **ret);
-/* Withdraw the offer; ops->closed comes first when it is open. Freed by ->released, or at once when no guest knows it. */
+/* Withdraw the offer; ops->closed comes first when it is open. Freed by ->released, or at once when
+ * no guest knows it. */
 void vmbus_rescind(struct vmbus_channel *channel);
 bool vmbus_channel_is_open(const struct vmbus_channel *channel);
 

@@ -19,11 +19,12 @@ enum { STORVSP_MAX_LUNS = 64, STORVSP_MAX_CONTROLLERS = 4 };
 struct storvsp_config {
     struct vmbus *vmbus;
     struct mem *mem;
-    unsigned controller;       /* 0 to 3: part of the instance id, so it lasts over restarts */
-    unsigned max_subchannels;  /* offered to the guest; 0 to vp_count - 1 */
+    unsigned controller;      /* 0 to 3: part of the instance id, so it lasts over restarts */
+    unsigned max_subchannels; /* offered to the guest; 0 to vp_count - 1 */
 };
 
-int storvsp_create(const struct storvsp_config *config, struct storvsp **ret, struct reason *reason);
+int storvsp_create(const struct storvsp_config *config, struct storvsp **ret,
+                   struct reason *reason);
 /* The guest's channels are withdrawn; commands in flight end first. NULL is accepted. */
 void storvsp_destroy(struct storvsp *storvsp);
 /* Plug in while off or running; the guest is told (ENUMERATE_BUS). -EEXIST, -EINVAL. */
