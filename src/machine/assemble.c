@@ -58,6 +58,7 @@ int machine_create_processors(struct machine *machine, struct reason *reason)
         .mem = machine->mem,
         .vcpu_count = machine->config.vcpu_count,
         .cpu_level = machine->config.cpu_level,
+        .tsc_offset = -(int64_t)engine_host_tsc(), /* it starts at 0 */
     };
 
     int error = ops->partition_create(&config, &machine->partition, reason);

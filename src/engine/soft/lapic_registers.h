@@ -32,6 +32,9 @@ enum lapic_register {
     LAPIC_SELF_IPI = 0x3f0,
 };
 
+/* The MSRs of x2APIC mode, each of 16 bytes of the page: Intel SDM vol. 3A § 10.12.1.2. */
+enum { LAPIC_X2APIC_MSRS = 0x800, LAPIC_X2APIC_MSRS_END = 0x840 };
+
 /* Index into lapic.lvt. */
 enum lapic_lvt { LVT_CMCI, LVT_TIMER, LVT_THERMAL, LVT_PERFMON, LVT_LINT0, LVT_LINT1, LVT_ERROR };
 enum { LVT_COUNT = 7 };
