@@ -12,12 +12,7 @@
 
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    const struct scsi_identity identity = {.serial = "P-0001"};
-    assert_non_null(f);
-    fixture_open_disk(f, DISK_WRITABLE);
-    assert_int_equal(scsi_disk_create(f->disk, &identity, &f->target), 0);
-    *state = f;
+    *state = fixture_open(512, "P-0001");
     return 0;
 }
 
@@ -57,8 +52,8 @@ static void what_is_written_is_read_by_all_sizes_of_cdb(void **state)
         f->data[i] = (uint8_t)(i / 4 + 1);
     assert_true(fixture_write_cdb(f, 1024, 0x2a, 0, 0, 0, 0, 5, 0, 0, 2, 0));
     assert_int_equal(f->command.transferred, 1024);
-    assert_int_equal(f->memory.bytes[5 * 512 + 1023], 0);
-    assert_int_equal(f->memory.bytes[5 * 512 + 1019], 255);
+    assert_int_equal(f->disk->bytes[5 * 512 + 1023], 0);
+    assert_int_equal(f->disk->bytes[5 * 512 + 1019], 255);
     memset(f->data, 0, 1024);
     assert_true(fixture_read_cdb(f, 1024, 0x08, 0, 0, 5, 2, 0));
     assert_int_equal(f->data[1019], 255);
@@ -73,12 +68,12 @@ static void what_is_written_is_read_by_all_sizes_of_cdb(void **state)
     assert_int_equal(f->data[1019], 255);
     memset(f->data, 7, 512);
     assert_true(fixture_write_cdb(f, 512, 0x0a, 0, 0, 9, 1, 0));
-    assert_int_equal(f->memory.bytes[9 * 512], 7);
+    assert_int_equal(f->disk->bytes[9 * 512], 7);
     assert_true(fixture_write_cdb(f, 512, 0xaa, 0, 0, 0, 0, 10, 0, 0, 0, 1, 0, 0));
-    assert_int_equal(f->memory.bytes[10 * 512], 7);
+    assert_int_equal(f->disk->bytes[10 * 512], 7);
     assert_true(fixture_write_cdb(f, 512, 0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 11, 0, 0, 0, 1, 0, 0));
-    assert_int_equal(f->memory.bytes[11 * 512], 7);
-    assert_int_equal(f->memory.bytes[12 * 512], 0);
+    assert_int_equal(f->disk->bytes[11 * 512], 7);
+    assert_int_equal(f->disk->bytes[12 * 512], 0);
 }
 
 static void stopped_disk_is_not_ready_until_it_is_started(void **state)
@@ -86,7 +81,7 @@ static void stopped_disk_is_not_ready_until_it_is_started(void **state)
     struct fixture *f = *state;
     assert_true(fixture_read_cdb(f, 0, 0x00, 0, 0, 0, 0, 0));
     assert_true(fixture_read_cdb(f, 0, 0x1b, 0, 0, 0, 0, 0));
-    assert_int_equal(f->memory.flushes, 1);
+    assert_int_equal(f->disk->count[DISK_FLUSH], 1);
     assert_false(fixture_read_cdb(f, 0, 0x00, 0, 0, 0, 0, 0));
     assert_int_equal(fixture_sense(f), SENSE_START_NEEDED);
     assert_false(fixture_read_cdb(f, 512, 0x28, 0, 0, 0, 0, 5, 0, 0, 1, 0));

@@ -1,19 +1,16 @@
-/*
- * For tests: a unit on a disk in memory, and commands sent to it.
- *
- * The disk may end its requests at once, or when `disk_release` is called: then the file's calls
- * have been made already, and only ->done is late.
- */
+/* For tests: a unit on a disk in memory, and commands sent to it. */
 #ifndef SCSI_FIXTURE_H
 #define SCSI_FIXTURE_H
 
-#include "disk/memory_file.h"
+#include <stdlib.h>
+#include <string.h>
+
 #include "scsi/scsi_private.h"
+#include "tests/harness/fake_disk.h"
 
 enum { FIXTURE_SIZE = 4 << 20, FIXTURE_PIECES = 64 };
 
 struct fixture {
-    struct memory_file memory;
     struct disk *disk;
     struct scsi_target *target;
     struct scsi_command command;
@@ -22,18 +19,34 @@ struct fixture {
     uint8_t data[1 << 20];
 };
 
-static inline void fixture_open_disk(struct fixture *f, unsigned flags)
+static inline struct fixture *fixture_open(uint32_t sector, const char *serial)
 {
-    memory_file_init(&f->memory, FIXTURE_SIZE, FIXTURE_SIZE);
-    if (disk_open_file(&f->memory.file, flags, &f->disk, NULL) != 0)
+    struct fixture *f = calloc(1, sizeof(*f));
+    const struct scsi_identity identity = {.serial = serial};
+    if (f == NULL)
         abort();
+    f->disk = fake_disk_create(FIXTURE_SIZE, sector);
+    if (scsi_disk_create(f->disk, &identity, &f->target) != 0)
+        abort();
+    return f;
+}
+
+static inline struct fixture *fixture_open_dvd(bool disc)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        abort();
+    f->disk = fake_disk_create(FIXTURE_SIZE, 512);
+    f->disk->geometry.read_only = true;
+    if (scsi_dvd_create(disc ? f->disk : NULL, &f->target) != 0)
+        abort();
+    return f;
 }
 
 static inline void fixture_close(struct fixture *f)
 {
     scsi_destroy(f->target);
-    (void)disk_close(f->disk);
-    free(f->memory.bytes);
+    fake_disk_destroy(f->disk);
     free(f);
 }
 

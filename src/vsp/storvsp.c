@@ -60,16 +60,17 @@ void storvsp_withdraw_subchannels(struct storvsp *storvsp)
         withdraw(&storvsp->channel[i]);
 }
 
+/*
+ * What was offered stays so when another cannot be: guests suffer from offers that are withdrawn at
+ * once. The names of old sub-channels are taken until the guest has let go of them.
+ */
 int storvsp_offer_subchannels(struct storvsp *storvsp, unsigned count)
 {
-    for (unsigned i = 1; i <= count; i++) {
-        int error = offer(storvsp, i);
-        if (error < 0) {
-            storvsp_withdraw_subchannels(storvsp);
-            return error;
-        }
-    }
-    return 0;
+    int error = 0;
+
+    for (unsigned i = 1; i <= count && error == 0; i++)
+        error = offer(storvsp, i);
+    return error;
 }
 
 /* ---- life ---- */

@@ -73,9 +73,8 @@ static uint32_t create_subchannels(struct storvsp *storvsp, struct storvsp_reque
         return NT_INVALID_PARAMETER;
     if (storvsp_subchannel_count(storvsp) != 0)
         return NT_INVALID_DEVICE_STATE;
-    if (storvsp_offer_subchannels(storvsp, count) < 0)
-        return NT_IO_DEVICE_ERROR;
-    return NT_SUCCESS;
+    int error = storvsp_offer_subchannels(storvsp, count);
+    return error < 0 && storvsp_subchannel_count(storvsp) == 0 ? NT_IO_DEVICE_ERROR : NT_SUCCESS;
 }
 
 static void reset_unit(const struct storvsp_unit *unit)
