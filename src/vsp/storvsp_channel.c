@@ -202,8 +202,11 @@ static void channel_closed(void *owner, struct vmbus_channel *vmbus)
 
 static void channel_readable(void *owner, struct vmbus_channel *vmbus)
 {
+    struct storvsp_channel *channel = owner;
+
     (void)vmbus;
-    storvsp_channel_read(owner);
+    send_unsent(channel); /* from saved state: nobody else calls for them */
+    storvsp_channel_read(channel);
 }
 
 static void channel_writable(void *owner, struct vmbus_channel *vmbus)
