@@ -28,21 +28,21 @@ static void move_on(struct scsi_command *command, uint64_t length)
 
 /* ---- VERIFY ---- */
 
-/* Compare the buffer with the guest's next bytes; the offset of the first that differs. */
+/* The first of the next bytes of the guest that differs from the buffer; `length`: none. */
 static size_t find_difference(const struct scsi_command *command, size_t length)
 {
-    size_t at = 0;
+    const uint8_t *stage = command->target->stage;
+    uint8_t part[512];
 
-    while (at < length) {
-        uint8_t part[512];
+    for (size_t at = 0; at < length; at += sizeof(part)) {
         size_t size = length - at < sizeof(part) ? length - at : sizeof(part);
-        const uint8_t *stage = command->target->stage + at;
         transfer_copy_in(command, command->io.done + at, part, size);
-        for (size_t i = 0; memcmp(part, stage, size) != 0 && i < size; i++) {
-            if (part[i] != stage[i])
-                return at + i;
-        }
-        at += size;
+        if (memcmp(part, stage + at, size) == 0)
+            continue;
+        size_t i = 0;
+        while (part[i] == stage[at + i])
+            i++;
+        return at + i;
     }
     return length;
 }

@@ -2,6 +2,7 @@
 #ifndef SCSI_FIXTURE_H
 #define SCSI_FIXTURE_H
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
