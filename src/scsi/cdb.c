@@ -194,12 +194,12 @@ void cdb_report_opcodes(struct scsi_command *command, const struct scsi_cdb *cdb
 
     if (row != NULL && has_actions && action > ACTION_MASK)
         row = NULL;
+    bool wrong = option > REPORT_EITHER || (option == REPORT_OPCODE && has_actions) ||
+                 (option == REPORT_ACTION && known && !has_actions);
+
     if (option == REPORT_ALL)
         report_all(command, cdb, timeouts);
-    else if (option > REPORT_EITHER)
-        sense_set_cdb_field(command, 2, 2);
-    else if ((option == REPORT_OPCODE && has_actions) ||
-             (option == REPORT_ACTION && known && !has_actions))
+    else if (wrong)
         sense_set_cdb_field(command, 2, 2);
     else
         report_one(command, cdb, row, timeouts);

@@ -105,7 +105,7 @@ static bool has_wwn(const struct scsi_target *target)
 static size_t put_serial(const struct scsi_target *target, uint8_t *to)
 {
     size_t length = strlen(target->serial);
-    memcpy(to, target->serial, length);
+    put_text(to, target->serial, length);
     return length;
 }
 
@@ -127,8 +127,8 @@ static size_t put_identification(const struct scsi_target *target, uint8_t *to)
     }
     if (has_serial(target)) {
         size_t length = strlen(target->serial);
-        memcpy(to + at + 4, vendor, 8);
-        memcpy(to + at + 12, target->serial, length);
+        put_text(to + at + 4, vendor, 8);
+        put_text(to + at + 12, target->serial, length);
         at += put_designator(to + at, DESIGNATOR_ASCII, DESIGNATOR_VENDOR, 8 + length);
     }
     return at;

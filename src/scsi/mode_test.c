@@ -8,7 +8,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
-#include "scsi/fixture.h"
+#include "tests/harness/scsi_fixture.h"
 
 static int set_up(void **state)
 {

@@ -11,7 +11,7 @@
 #include <errno.h>
 
 #include "state/state.h"
-#include "vsp/fake_guest.h"
+#include "tests/harness/storvsc_guest.h"
 
 static int set_up(void **state)
 {

@@ -112,8 +112,8 @@ void fake_disk_end(struct disk *disk, unsigned index)
     struct disk_request *request = disk->pending[index];
 
     disk->pending_count--;
-    memmove(disk->pending + index, disk->pending + index + 1,
-            (disk->pending_count - index) * sizeof(request));
+    for (unsigned i = index; i < disk->pending_count; i++)
+        disk->pending[i] = disk->pending[i + 1];
     request->done(request, perform(disk, request));
 }
 

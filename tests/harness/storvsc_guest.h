@@ -2,8 +2,8 @@
  * For tests: a guest of one storage controller, doing what Linux's storvsc does. Its disks are fake
  * (tests/harness/fake_disk.h), its rings too (fake_vmbus.h), its memory is real.
  */
-#ifndef VSP_FAKE_GUEST_H
-#define VSP_FAKE_GUEST_H
+#ifndef TESTS_HARNESS_STORVSC_GUEST_H
+#define TESTS_HARNESS_STORVSC_GUEST_H
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* For tests: a unit on a disk in memory, and commands sent to it. */
-#ifndef SCSI_FIXTURE_H
-#define SCSI_FIXTURE_H
+#ifndef TESTS_HARNESS_SCSI_FIXTURE_H
+#define TESTS_HARNESS_SCSI_FIXTURE_H
 
 #include <errno.h>
 #include <stdlib.h>
