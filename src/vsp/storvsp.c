@@ -213,7 +213,8 @@ static void collect(const struct storvsp *storvsp, struct saved *ret)
         ret->luns |= storvsp->unit[i].target != NULL ? UINT64_C(1) << i : 0;
     for (unsigned i = 0; i < storvsp->channel_count; i++) {
         const struct storvsp_channel *channel = &storvsp->channel[i];
-        ret->open |= channel->open ? UINT64_C(1) << i : 0;
+        if (channel->open || channel->restored)
+            ret->open |= UINT64_C(1) << i;
         for (const struct storvsp_request *r = channel->first_unsent; r != NULL; r = r->next)
             ret->unsent++;
     }

@@ -194,6 +194,22 @@ static bool is_taken(const struct vmbus *vmbus, const struct vmbus_offer *offer)
     return false;
 }
 
+/* A channel that was withdrawn is used again, so that long runs take no more memory. */
+static struct vmbus_channel *new_channel(struct vmbus *vmbus)
+{
+    for (unsigned i = 0; !vmbus->keep_withdrawn && i < vmbus->count; i++) {
+        if (vmbus->channel[i]->withdrawn)
+            return vmbus->channel[i];
+    }
+    if (vmbus->count == MOST_CHANNELS)
+        return NULL;
+    struct vmbus_channel *channel = allocate(1, sizeof(*channel));
+    channel->in = allocate(FAKE_RING, sizeof(struct inbound *));
+    channel->out = allocate(FAKE_RING, sizeof(struct fake_answer));
+    vmbus->channel[vmbus->count++] = channel;
+    return channel;
+}
+
 int vmbus_offer(struct vmbus *vmbus, const struct vmbus_offer *offer,
                 const struct vmbus_channel_ops *ops, void *owner, struct vmbus_channel **ret)
 {
@@ -204,18 +220,17 @@ int vmbus_offer(struct vmbus *vmbus, const struct vmbus_offer *offer,
         return refuse;
     if (is_taken(vmbus, offer))
         return -EEXIST;
-    if (vmbus->count == MOST_CHANNELS)
+    struct vmbus_channel *channel = new_channel(vmbus);
+    if (channel == NULL)
         return -ENOMEM;
-    struct vmbus_channel *channel = allocate(1, sizeof(*channel));
-    channel->vmbus = vmbus;
-    channel->offer = *offer;
+    *channel = (struct vmbus_channel){.vmbus = vmbus,
+                                      .offer = *offer,
+                                      .ops = ops,
+                                      .owner = owner,
+                                      .room = FAKE_RING,
+                                      .in = channel->in,
+                                      .out = channel->out};
     channel->offer.name = NULL;
-    channel->ops = ops;
-    channel->owner = owner;
-    channel->room = FAKE_RING;
-    channel->in = allocate(FAKE_RING, sizeof(struct inbound *));
-    channel->out = allocate(FAKE_RING, sizeof(struct fake_answer));
-    vmbus->channel[vmbus->count++] = channel;
     *ret = channel;
     return 0;
 }
