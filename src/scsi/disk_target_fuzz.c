@@ -14,31 +14,39 @@ static void check_unchanged(const struct disk *disk)
                       memcmp(disk->bytes, disk->bytes + 1, SCSI_FUZZ_DISK - 1) == 0);
 }
 
+/* Two units, of sectors of 512 and 4096 bytes, for all runs. */
+static struct scsi_target *unit_of(uint32_t sector)
+{
+    static struct scsi_target *target[2];
+    struct scsi_target **unit = &target[sector == 4096];
+    const struct scsi_identity identity = {.serial = "fuzz"};
+
+    if (*unit == NULL)
+        scsi_fuzz_require(
+            scsi_disk_create(fake_disk_create(SCSI_FUZZ_DISK, sector), &identity, unit) == 0);
+    return *unit;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
-    static struct disk *disk; /* one for all runs: making it takes longest */
     struct fuzz_input in = {bytes, length};
     struct scsi_fuzz_command slots[SCSI_FUZZ_COMMANDS];
-    const struct scsi_identity identity = {.serial = "fuzz"};
-    struct scsi_target *target = NULL;
     uint8_t kind = (uint8_t)fuzz_take(&in, 1);
     bool read_only = (kind & 1) != 0;
+    struct scsi_target *target = unit_of((kind & 2) != 0 ? 4096 : 512);
+    struct disk *disk = target->medium;
 
-    if (disk == NULL)
-        disk = fake_disk_create(SCSI_FUZZ_DISK, 512);
     memset(slots, 0, sizeof(slots));
     memset(disk->fail, 0, sizeof(disk->fail));
     disk->late = false;
-    disk->geometry.logical_sector = (kind & 2) != 0 ? 4096 : 512;
     disk->geometry.read_only = read_only;
+    scsi_fuzz_renew(target, disk);
     if (read_only)
         memset(disk->bytes, disk_byte, SCSI_FUZZ_DISK);
-    scsi_fuzz_require(scsi_disk_create(disk, &identity, &target) == 0);
     for (unsigned i = 0; i < 40 && in.left > 0; i++)
         scsi_fuzz_act(target, disk, slots, &in, (uint8_t)fuzz_take(&in, 1));
     scsi_fuzz_end_all(disk, slots);
     if (read_only)
         check_unchanged(disk);
-    scsi_destroy(target);
     return 0;
 }

@@ -8,19 +8,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
-    static struct disk *disc; /* one for all runs */
+    static struct disk *disc; /* one disc and drive for all runs */
+    static struct scsi_target *target;
     struct fuzz_input in = {bytes, length};
     struct scsi_fuzz_command slots[SCSI_FUZZ_COMMANDS];
-    struct scsi_target *target = NULL;
 
     if (disc == NULL) {
         disc = fake_disk_create(SCSI_FUZZ_DISK, 512);
         disc->geometry.read_only = true;
+        scsi_fuzz_require(scsi_dvd_create(NULL, &target) == 0);
     }
     memset(slots, 0, sizeof(slots));
     memset(disc->fail, 0, sizeof(disc->fail));
     disc->late = false;
-    scsi_fuzz_require(scsi_dvd_create((fuzz_take(&in, 1) & 1) != 0 ? disc : NULL, &target) == 0);
+    scsi_fuzz_renew(target, (fuzz_take(&in, 1) & 1) != 0 ? disc : NULL);
     for (unsigned i = 0; i < 40 && in.left > 0; i++) {
         uint8_t action = (uint8_t)fuzz_take(&in, 1);
         if (action % 16 == 15)
@@ -30,6 +31,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     }
     scsi_fuzz_end_all(disc, slots);
     scsi_fuzz_require(disc->count[DISK_WRITE] == 0 && disc->count[DISK_UNMAP] == 0);
-    scsi_destroy(target);
     return 0;
 }

@@ -50,15 +50,19 @@ static void forget_closed(void)
 
 /* ---- packets ---- */
 
+/* A completion is none of ours, unless it is too long to be looked at. */
+static bool wants_answer(const struct fake_packet *packet)
+{
+    return !packet->no_completion &&
+           (packet->type != VMBUS_PACKET_COMPLETION || packet->length > STORVSP_PACKET);
+}
+
 static void put(uint16_t index, const struct fake_packet *packet)
 {
     struct vmbus_channel *channel = channel_of(index);
 
-    if (channel == NULL || fuzz.asked[index] >= PACKETS)
-        return;
-    if (fake_guest_put(channel, packet) && !packet->no_completion &&
-        packet->type != VMBUS_PACKET_COMPLETION)
-        fuzz.asked[index]++;
+    if (channel != NULL && fuzz.asked[index] < PACKETS && fake_guest_put(channel, packet))
+        fuzz.asked[index] += wants_answer(packet);
 }
 
 static uint64_t take_gpa(void)

@@ -15,8 +15,7 @@
 
 enum {
     SCSI_FUZZ_COMMANDS = 8,
-    SCSI_FUZZ_DISK = 1 << 18,
-    SCSI_FUZZ_BUFFER = 1 << 17,
+    SCSI_FUZZ_DISK = 5 << 15, /* two and a half of the target's buffers */
     SCSI_FUZZ_PIECES = 5,
 };
 
@@ -62,9 +61,8 @@ static inline void scsi_fuzz_buffer(struct scsi_fuzz_command *slot, struct fuzz_
 {
     uint8_t shape = (uint8_t)fuzz_take(in, 1);
     size_t length = (size_t)fuzz_take(in, 2);
-    if ((shape & 0x80) != 0)
-        length = length % 256 * 512;
-    slot->length = length % (SCSI_FUZZ_BUFFER + 1);
+    length = (shape & 0x80) != 0 ? length % 192 * 512 : length % 1024;
+    slot->length = length;
     slot->data = malloc(slot->length + (slot->length == 0));
     scsi_fuzz_require(slot->data != NULL);
     memset(slot->data, (shape & 0x40) != 0 ? shape : 0, slot->length);
@@ -137,6 +135,16 @@ static inline void scsi_fuzz_end_some(struct disk *disk, struct scsi_fuzz_comman
         fake_disk_end(disk, (unsigned)fuzz_take(in, 1) % disk->pending_count);
     for (unsigned i = 0; i < SCSI_FUZZ_COMMANDS; i++)
         scsi_fuzz_free(&slots[i]);
+}
+
+/* A unit as it is made, but that making one takes longest. */
+static inline void scsi_fuzz_renew(struct scsi_target *target, struct disk *medium)
+{
+    scsi_reset(target);
+    target->attention = 0;
+    target->medium = medium;
+    target->tray_open = false;
+    target->media_event = 0;
 }
 
 /* All commands must have ended once the disk has nothing left to do. */
