@@ -421,8 +421,8 @@ static bool x2apic_read(struct cpu *cpu, uint32_t offset, uint64_t *ret)
 static uint64_t x2apic_writable(uint32_t offset)
 {
     int lvt = lvt_at(offset);
-    if (lvt >= 0)
-        return lvt_writable[lvt];
+    if (lvt >= 0) /* bits that can only be read may be written as anything */
+        return lvt_writable[lvt] | LVT_SEND_PENDING | LVT_REMOTE_IRR;
     switch (offset) {
     case LAPIC_TPR:
     case LAPIC_SELF_IPI:

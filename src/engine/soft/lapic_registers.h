@@ -44,6 +44,8 @@ enum {
     LVT_DELIVERY = 7 << 8,
     LVT_POLARITY = 1 << 13,
     LVT_TRIGGER = 1 << 15,
+    LVT_SEND_PENDING = 1 << 12,
+    LVT_REMOTE_IRR = 1 << 14,
     LVT_MASKED = 1 << 16,
     LVT_TIMER_MODE = 3 << 17,
     LVT_PERIODIC = 1 << 17,
