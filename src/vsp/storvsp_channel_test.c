@@ -99,6 +99,20 @@ static void answers_wait_for_room_in_the_ring(void **state)
     assert_int_equal(fake_guest_left(guest_channel(g, 0)), 0);
 }
 
+static void answers_keep_their_order(void **state)
+{
+    struct guest *g = *state;
+    g->disk[0]->late = true;
+    fake_guest_set_room(guest_channel(g, 0), 1);
+    put_reads(g, 0, 0, 4);
+    fake_guest_signal(guest_channel(g, 0));
+    for (unsigned i = 0; i < 3; i++)
+        fake_disk_end(g->disk[0], 0); /* one is in the ring, two wait */
+    fake_guest_set_room(guest_channel(g, 0), FAKE_RING);
+    fake_disk_end(g->disk[0], 0);
+    take_reads(g, 0, 0, 4);
+}
+
 static void news_of_the_bus_wait_for_room_too(void **state)
 {
     struct guest *g = *state;
@@ -330,6 +344,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_channel_gets_its_own_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reading_stops_when_the_pool_is_used_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(answers_wait_for_room_in_the_ring, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(answers_keep_their_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(news_of_the_bus_wait_for_room_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(close_drops_what_is_in_flight, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_commands_hold_the_pool_until_they_end, set_up,
