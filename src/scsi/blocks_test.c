@@ -83,12 +83,13 @@ static void write_same_unmaps_zeroes_and_leaves_none_of_the_old(void **state)
         memset(f->disk->bytes, 0xaa, FIXTURE_SIZE);
         memset(f->data, 0, 512);
         f->disk->keep_unmapped = keep != 0;
-        f->disk->count[DISK_WRITE] = 0;
+        f->disk->count[DISK_WRITE] = f->disk->count[DISK_READ] = 0;
         assert_true(
             fixture_write_cdb(f, 512, 0x93, 8, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0x10, 0, 0, 0));
         assert_int_equal(f->disk->count[DISK_UNMAP], keep + 1);
         /* Rests at both ends only are written. */
         assert_int_equal(f->disk->count[DISK_WRITE], keep * 2);
+        assert_int_equal(f->disk->count[DISK_READ], 0x1000 * 512 / SCSI_STAGE_SIZE);
         for (size_t i = 0; i < 0x1000 * 512; i++)
             assert_int_equal(f->disk->bytes[3 * 512 + i], 0);
         assert_int_equal(f->disk->bytes[3 * 512 - 1], 0xaa);
@@ -172,6 +173,35 @@ static void unmap_takes_so_many_ranges_and_no_more(void **state)
     put_be16(f->data + 2, 256 * 16);
     assert_true(fixture_write_cdb(f, 4104, 0x42, 0, 0, 0, 0, 0, 0, 0x10, 0x08, 0));
     assert_int_equal(f->disk->count[DISK_UNMAP], 256);
+}
+
+static void unmap_of_too_many_blocks_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t most = (uint32_t)(SCSI_MOST_UNMAP / 512);
+    f->disk->geometry.capacity = UINT64_C(64) << 30; /* none of which is touched */
+    put_range(f->data, 0, 0, most);
+    put_range(f->data, 1, 0, 1);
+    assert_false(fixture_write_cdb(f, 40, 0x42, 0, 0, 0, 0, 0, 0, 0, 40, 0));
+    assert_int_equal(fixture_sense(f), SENSE_INVALID_FIELD_IN_LIST);
+    assert_int_equal(f->command.sense[17], 8 + 16 + 8);
+    assert_int_equal(f->disk->count[DISK_UNMAP], 0);
+    f->disk->geometry.capacity = FIXTURE_SIZE;
+}
+
+static void changes_are_written_through_without_a_cache(void **state)
+{
+    struct fixture *f = *state;
+    f->target->write_cache = false;
+    put_range(f->data, 0, 8, 8);
+    assert_true(fixture_write_cdb(f, 24, 0x42, 0, 0, 0, 0, 0, 0, 0, 24, 0));
+    assert_int_equal(f->disk->count[DISK_FLUSH], 1);
+    assert_true(fixture_write_cdb(f, 512, 0x41, 0, 0, 0, 0, 0, 0, 0, 1, 0));
+    assert_int_equal(f->disk->count[DISK_FLUSH], 2);
+    memset(f->data, 0, 512);
+    assert_true(fixture_write_cdb(f, 512, 0x41, 8, 0, 0, 0, 0, 0, 0, 1, 0));
+    assert_int_equal(f->disk->count[DISK_FLUSH], 3);
+    assert_false(f->disk->unflushed);
 }
 
 static void read_only_disks_refuse_every_change(void **state)
@@ -347,6 +377,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(unmap_checks_all_ranges_before_the_first, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(unmap_takes_so_many_ranges_and_no_more, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(unmap_of_too_many_blocks_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(changes_are_written_through_without_a_cache, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(read_only_disks_refuse_every_change, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disk_is_an_array_of_blocks, set_up, tear_down),
     };

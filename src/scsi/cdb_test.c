@@ -60,7 +60,9 @@ static void unknown_opcodes_are_refused(void **state)
     struct fixture *f = *state;
     assert_false(fixture_read_cdb(f, 0, 0xff, 0, 0, 0, 0, 0));
     assert_int_equal(fixture_sense(f), SENSE_UNKNOWN_OPCODE);
-    assert_false(fixture_read_cdb(f, 0, 0x28, 0, 0, 0, 0, 0)); /* too short for its opcode */
+    /* Too short for its opcode. */
+    assert_false(fixture_read_cdb(f, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1));
+    assert_int_equal(f->disk->count[DISK_READ], 0);
     assert_int_equal(fixture_sense(f), SENSE_UNKNOWN_OPCODE);
     assert_false(fixture_read_cdb(f, 32, 0x9e, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32, 0, 0));
     assert_int_equal(fixture_sense(f), SENSE_INVALID_FIELD_IN_CDB);

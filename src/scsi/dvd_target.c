@@ -14,6 +14,9 @@ enum {
     LEAD_OUT = 0xaa,
     DATA_TRACK = 0x14, /* ADR 1, data, copying not permitted */
 
+    TRACK_BY = 0x03, /* byte 1 of READ TRACK INFORMATION: by block, track or session */
+    TRACK_BY_BLOCK = 0,
+
     PROFILE_CD_ROM = 0x0008,
     PROFILE_DVD_ROM = 0x0010,
     FEATURES_FROM = 0, /* RT, byte 1 of GET CONFIGURATION: all from the given one on */
@@ -202,6 +205,23 @@ static void read_disc_information(struct scsi_command *command, const struct scs
     transfer_reply(command, cdb, reply, sizeof(reply));
 }
 
+/* MMC-6 § 6.26: the one track, by any of its names. */
+static void read_track_information(struct scsi_command *command, const struct scsi_cdb *cdb)
+{
+    uint32_t address = get_be32(command->cdb + 2);
+    uint64_t count = target_block_count(command->target);
+    uint32_t size = count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+    bool by_block = (cdb->options & TRACK_BY) == TRACK_BY_BLOCK;
+    uint8_t reply[36] = {0, 34, 1, 1, 0, 0x04, 0x01}; /* a data track of mode 1 */
+
+    if (by_block ? address >= size : address != 1) {
+        sense_set_cdb_field(command, 2, -1);
+        return;
+    }
+    put_be32(reply + 24, size);
+    transfer_reply(command, cdb, reply, sizeof(reply));
+}
+
 /* ---- tray ---- */
 
 static void open_tray(struct scsi_target *target)
@@ -310,6 +330,13 @@ static const struct scsi_opcode opcodes[] = {
      cdb_decode_length_10,
      read_disc_information,
      {0, 0, 0, 0, 0, 0, ANY, ANY, CONTROL}},
+    {0x52,
+     -1,
+     10,
+     SCSI_MEDIUM,
+     cdb_decode_length_10,
+     read_track_information,
+     {TRACK_BY, LBA_4, 0, ANY, ANY, CONTROL}},
     {0x55, -1, 10, 0, cdb_decode_length_10, mode_select, {0x10, 0, 0, 0, 0, 0, ANY, ANY, CONTROL}},
     {0x5a,
      -1,

@@ -133,6 +133,19 @@ static void disc_information_is_of_a_complete_disc(void **state)
     assert_int_equal(f->data[2], 0x0e);
 }
 
+static void track_information_is_of_the_one_track(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(fixture_read_cdb(f, 64, 0x52, 1, 0, 0, 0, 1, 0, 0, 64, 0)); /* track 1 */
+    assert_int_equal(f->command.transferred, 36);
+    assert_int_equal(f->data[2], 1);
+    assert_int_equal(get_be32(f->data + 24), FIXTURE_SIZE / 2048);
+    assert_true(fixture_read_cdb(f, 64, 0x52, 0, 0, 0, 0x07, 0xff, 0, 0, 64, 0)); /* last block */
+    assert_false(fixture_read_cdb(f, 64, 0x52, 0, 0, 0, 0x08, 0, 0, 0, 64, 0));
+    assert_int_equal(fixture_sense(f), SENSE_INVALID_FIELD_IN_CDB);
+    assert_false(fixture_read_cdb(f, 64, 0x52, 1, 0, 0, 0, 2, 0, 0, 64, 0));
+}
+
 static void guest_ejects_and_loads(void **state)
 {
     struct fixture *f = *state;
@@ -230,6 +243,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(table_of_contents_has_one_track, set_up, tear_down),
         cmocka_unit_test_setup_teardown(configuration_follows_the_disc, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disc_information_is_of_a_complete_disc, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(track_information_is_of_the_one_track, set_up, tear_down),
         cmocka_unit_test_setup_teardown(guest_ejects_and_loads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(host_changes_the_disc, set_up_empty, tear_down),
         cmocka_unit_test_setup_teardown(command_in_flight_ends_with_the_old_disc, set_up,

@@ -96,6 +96,8 @@ void scsi_report_luns(struct scsi_command *command, uint64_t luns);
 
 /* LOGICAL UNIT RESET: mode pages as at power-on, removal allowed; the guest is told. */
 void scsi_reset(struct scsi_target *target);
+/* The guest is another now: state as at power-on, and nothing to tell. A tray stays as it is. */
+void scsi_power_on(struct scsi_target *target);
 /* The disk has grown: the guest is told. */
 void scsi_capacity_changed(struct scsi_target *target);
 /* No command may be in flight. The medium itself is the caller's. */

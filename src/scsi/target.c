@@ -194,12 +194,24 @@ void scsi_report_luns(struct scsi_command *command, uint64_t luns)
 
 /* ---- events ---- */
 
-void scsi_reset(struct scsi_target *target)
+static void set_defaults(struct scsi_target *target)
 {
-    target->attention |= ATTENTION_RESET;
     target->write_cache = true;
     target->removal_prevented = false;
     target->stopped = false;
+}
+
+void scsi_reset(struct scsi_target *target)
+{
+    set_defaults(target);
+    target->attention |= ATTENTION_RESET;
+}
+
+void scsi_power_on(struct scsi_target *target)
+{
+    set_defaults(target);
+    target->attention = 0;
+    target->media_event = 0;
 }
 
 void scsi_capacity_changed(struct scsi_target *target)

@@ -67,6 +67,17 @@ static void reset_undoes_what_the_guest_set(void **state)
     assert_false(f->target->removal_prevented);
 }
 
+static void power_on_leaves_nothing_to_tell(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(fixture_read_cdb(f, 0, 0x1b, 0, 0, 0, 0, 0));
+    f->target->write_cache = false;
+    scsi_capacity_changed(f->target);
+    scsi_power_on(f->target);
+    assert_true(test_ready(f));
+    assert_true(f->target->write_cache);
+}
+
 static void report_luns_lists_the_set(void **state)
 {
     struct fixture *f = *state;
@@ -154,6 +165,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(request_sense_takes_the_attention, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reset_undoes_what_the_guest_set, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(power_on_leaves_nothing_to_tell, set_up, tear_down),
         cmocka_unit_test_setup_teardown(report_luns_lists_the_set, set_up, tear_down),
         cmocka_unit_test_setup_teardown(state_survives_saving_and_loading, set_up, tear_down),
         cmocka_unit_test_setup_teardown(impossible_state_is_refused, set_up, tear_down),

@@ -108,6 +108,10 @@ static void buffer_must_hold_all_blocks(void **state)
     assert_false(fixture_write_cdb(f, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0)); /* wrong way */
     assert_false(fixture_read_cdb(f, 512, 0x08, 0, 0, 0, 0, 0));              /* 256 blocks */
     assert_int_equal(f->command.sense[17], 4);
+    assert_false(fixture_read_cdb(f, 512, 0xa8, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0));
+    assert_int_equal(f->command.sense[17], 6);
+    assert_false(fixture_read_cdb(f, 512, 0x88, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0));
+    assert_int_equal(f->command.sense[17], 10);
     assert_int_equal(f->disk->count[DISK_READ], 0);
 }
 
@@ -171,10 +175,8 @@ static void crowd_done(struct scsi_command *command)
 }
 
 /* Unaligned writes all want the unit's one buffer, while the disk takes its time. */
-static void commands_share_the_buffer_one_after_the_other(void **state)
+static void crowd_gathers(struct fixture *f)
 {
-    struct fixture *f = *state;
-    crowd = calloc(1, sizeof(*crowd));
     f->disk->late = true;
     for (unsigned i = 0; i < CROWD; i++) {
         struct scsi_command *c = &crowd->command[i];
@@ -190,6 +192,13 @@ static void commands_share_the_buffer_one_after_the_other(void **state)
                                    .done = crowd_done};
         scsi_submit(f->target, c);
     }
+}
+
+static void commands_share_the_buffer_one_after_the_other(void **state)
+{
+    struct fixture *f = *state;
+    crowd = calloc(1, sizeof(*crowd));
+    crowd_gathers(f);
     assert_int_equal(f->disk->pending_count, 1);
     for (unsigned i = 0; i < 10; i++) {
         fake_disk_end(f->disk, 0);
@@ -202,6 +211,10 @@ static void commands_share_the_buffer_one_after_the_other(void **state)
     assert_int_equal(crowd->done, CROWD);
     for (unsigned i = 0; i < CROWD; i++)
         assert_int_equal(f->disk->bytes[i * 512 + 511], i + 1);
+    crowd->done = 0;
+    crowd_gathers(f); /* a second time, after the queue was empty */
+    fake_disk_end_all(f->disk);
+    assert_int_equal(crowd->done, CROWD);
     free(crowd);
 }
 

@@ -182,10 +182,21 @@ static int channel_opened(void *owner, struct vmbus_channel *vmbus)
     return 0;
 }
 
+/* Nothing of what a guest has set up is left to the next. */
+static void end_connection(struct storvsp *storvsp)
+{
+    storvsp->phase = STORVSP_BEGIN;
+    storvsp->rescan_due = false;
+    for (unsigned i = 0; i < STORVSP_MAX_LUNS; i++) {
+        if (storvsp->unit[i].target != NULL)
+            scsi_power_on(storvsp->unit[i].target);
+    }
+    storvsp_withdraw_subchannels(storvsp);
+}
+
 static void channel_closed(void *owner, struct vmbus_channel *vmbus)
 {
     struct storvsp_channel *channel = owner;
-    struct storvsp *storvsp = channel->storvsp;
     struct storvsp_request *request;
 
     (void)vmbus;
@@ -193,11 +204,8 @@ static void channel_closed(void *owner, struct vmbus_channel *vmbus)
     channel->opening++;
     while ((request = pop_unsent(channel)) != NULL)
         put_free(request);
-    if (channel->index == 0) {
-        storvsp->phase = STORVSP_BEGIN;
-        storvsp->rescan_due = false;
-        storvsp_withdraw_subchannels(storvsp);
-    }
+    if (channel->index == 0)
+        end_connection(channel->storvsp);
 }
 
 static void channel_readable(void *owner, struct vmbus_channel *vmbus)

@@ -99,6 +99,20 @@ static void answers_wait_for_room_in_the_ring(void **state)
     assert_int_equal(fake_guest_left(guest_channel(g, 0)), 0);
 }
 
+static void answers_keep_their_order(void **state)
+{
+    struct guest *g = *state;
+    g->disk[0]->late = true;
+    fake_guest_set_room(guest_channel(g, 0), 1);
+    put_reads(g, 0, 0, 4);
+    fake_guest_signal(guest_channel(g, 0));
+    for (unsigned i = 0; i < 3; i++)
+        fake_disk_end(g->disk[0], 0); /* one is in the ring, two wait */
+    fake_guest_set_room(guest_channel(g, 0), FAKE_RING);
+    fake_disk_end(g->disk[0], 0);
+    take_reads(g, 0, 0, 4);
+}
+
 static void news_of_the_bus_wait_for_room_too(void **state)
 {
     struct guest *g = *state;
@@ -228,12 +242,109 @@ static void packets_that_cannot_be_read_are_refused(void **state)
     assert_false(guest_take(g, 0));
 }
 
+/* ---- many in flight, over all channels, while units come and go ---- */
+
+enum { STRESS_SLOTS = 120, STRESS_STEPS = 20000, STRESS_BLOCKS = 8 };
+
+struct slot {
+    bool busy, write;
+    uint8_t lun;
+};
+
+static uint32_t seed;
+
+static uint32_t next_random(void)
+{
+    seed = seed * 1664525 + 1013904223;
+    return seed >> 8;
+}
+
+/* Slot n has its own place on the disk and in memory, so what it reads is what it last wrote. */
+static void stress_send(struct guest *g, struct slot *slots, uint8_t *last)
+{
+    unsigned n = next_random() % STRESS_SLOTS;
+    struct slot *slot = &slots[n];
+    if (slot->busy)
+        return;
+    *slot = (struct slot){true, next_random() % 2 == 0, (uint8_t)(n % 2 * 2)};
+    uint64_t gpa = 0x100000 + n * UINT64_C(8192) + (n % 3 == 0 ? 516 : 0);
+    struct guest_command command =
+        guest_move(slot->lun, slot->write, n * STRESS_BLOCKS, STRESS_BLOCKS, gpa);
+    command.channel = (uint16_t)(n % 3);
+    command.id = n + 1;
+    if (slot->write) {
+        last[n] = (uint8_t)next_random();
+        memset(mem_pin(g->mem, gpa, 4096), last[n], 4096);
+    } else {
+        memset(mem_pin(g->mem, gpa, 4096), last[n] ^ 0xff, 4096);
+    }
+    assert_true(guest_put(g, &command));
+    if (next_random() % 3 != 0)
+        fake_guest_signal(guest_channel(g, command.channel));
+}
+
+static void stress_take(struct guest *g, struct slot *slots, const uint8_t *last)
+{
+    uint16_t channel = (uint16_t)(next_random() % 3);
+    if (!guest_take(g, channel) || !g->answer.completion)
+        return;
+    unsigned n = (unsigned)g->answer.transaction_id - 1;
+    assert_int_equal(n % 3, channel);
+    assert_true(slots[n].busy);
+    slots[n].busy = false;
+    if (g->answer.payload[STORVSP_AT_SRB_STATUS] == SRB_STATUS_INVALID_LUN) {
+        assert_int_equal(slots[n].lun, 2);
+        if (slots[n].write) /* it did not happen: make the disk as if it had */
+            memset(g->disk[2]->bytes + n * UINT64_C(4096), last[n], 4096);
+        return;
+    }
+    assert_int_equal(g->answer.payload[STORVSP_AT_SRB_STATUS], SRB_STATUS_SUCCESS);
+    assert_int_equal(guest_transferred(g), 4096);
+    uint64_t gpa = 0x100000 + n * UINT64_C(8192) + (n % 3 == 0 ? 516 : 0);
+    const uint8_t *data = mem_pin(g->mem, gpa, 4096);
+    assert_int_equal(data[0], last[n]);
+    assert_memory_equal(data, data + 1, 4095);
+}
+
+static void stress_plug(struct guest *g)
+{
+    if (g->storvsp->unit[2].target == NULL)
+        assert_int_equal(storvsp_add(g->storvsp, 2, g->target[2]), 0);
+    else if (!g->storvsp->unit[2].leaving)
+        assert_int_equal(storvsp_remove(g->storvsp, 2, guest_removed, g), 0);
+}
+
+static void data_survives_many_in_flight_and_units_that_come_and_go(void **state)
+{
+    struct guest *g = *state;
+    struct slot slots[STRESS_SLOTS] = {0};
+    uint8_t last[STRESS_SLOTS] = {0};
+    seed = 7;
+    g->disk[0]->late = g->disk[2]->late = true;
+    for (uint16_t i = 0; i < 3; i++)
+        fake_guest_set_room(guest_channel(g, i), 5);
+    for (unsigned step = 0; step < STRESS_STEPS; step++) {
+        struct disk *disk = g->disk[next_random() % 2 * 2];
+        unsigned choice = next_random() % 100;
+        if (choice < 45)
+            stress_send(g, slots, last);
+        else if (choice < 75 && disk->pending_count > 0)
+            fake_disk_end(disk, next_random() % disk->pending_count);
+        else if (choice < 99)
+            stress_take(g, slots, last);
+        else
+            stress_plug(g);
+    }
+    assert_true(g->removed > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_channel_gets_its_own_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reading_stops_when_the_pool_is_used_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(answers_wait_for_room_in_the_ring, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(answers_keep_their_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(news_of_the_bus_wait_for_room_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(close_drops_what_is_in_flight, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_commands_hold_the_pool_until_they_end, set_up,
@@ -243,6 +354,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(broken_ring_closes_the_channel_wherever_it_is_noticed,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(packets_that_cannot_be_read_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(data_survives_many_in_flight_and_units_that_come_and_go,
+                                        set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

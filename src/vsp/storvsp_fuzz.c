@@ -26,9 +26,9 @@ struct fuzz {
 
 static struct fuzz fuzz;
 
-static struct vmbus_channel *channel_of(uint16_t index)
+static struct vmbus_channel *channel_of(unsigned index)
 {
-    return fake_vmbus_find(fuzz.g->vmbus, 0, index);
+    return fake_vmbus_find(fuzz.g->vmbus, 0, (uint16_t)index);
 }
 
 static void create_controller(void)
@@ -41,7 +41,7 @@ static void create_controller(void)
 
 static void forget_closed(void)
 {
-    for (uint16_t i = 0; i < CHANNELS; i++) {
+    for (unsigned i = 0; i < CHANNELS; i++) {
         const struct vmbus_channel *channel = channel_of(i);
         if (channel == NULL || !vmbus_channel_is_open(channel))
             fuzz.asked[i] = 0;
@@ -57,7 +57,7 @@ static bool wants_answer(const struct fake_packet *packet)
            (packet->type != VMBUS_PACKET_COMPLETION || packet->length > STORVSP_PACKET);
 }
 
-static void put(uint16_t index, const struct fake_packet *packet)
+static void put(unsigned index, const struct fake_packet *packet)
 {
     struct vmbus_channel *channel = channel_of(index);
 
@@ -74,7 +74,7 @@ static uint64_t take_gpa(void)
 }
 
 /* A command with a few bytes of it changed. */
-static void put_command(uint16_t index)
+static void put_command(unsigned index)
 {
     struct fake_packet packet;
     struct vmbus_segment one;
@@ -101,7 +101,7 @@ static void put_command(uint16_t index)
     put(index, &packet);
 }
 
-static void put_any(uint16_t index)
+static void put_any(unsigned index)
 {
     static const enum vmbus_packet_type types[] = {
         VMBUS_PACKET_DATA_INBAND, VMBUS_PACKET_DATA_GPA_DIRECT, VMBUS_PACKET_COMPLETION,
@@ -116,7 +116,7 @@ static void put_any(uint16_t index)
 }
 
 /* The next step of the sequence, or any other. */
-static void put_operation(uint16_t index, uint8_t action)
+static void put_operation(unsigned index, uint8_t action)
 {
     struct fake_packet packet = {.type = VMBUS_PACKET_DATA_INBAND, .length = STORVSP_PACKET};
     put_le32(packet.payload, (uint32_t)(STORVSP_RESET_LUN + (action >> 4)));
@@ -143,9 +143,9 @@ static void connect(uint8_t action)
     fake_guest_signal(channel_of(0));
 }
 
-static void take_answers(uint16_t index, unsigned most)
+static void take_answers(unsigned index, unsigned most)
 {
-    for (unsigned i = 0; i < most && guest_take(fuzz.g, index); i++) {
+    for (unsigned i = 0; i < most && guest_take(fuzz.g, (uint16_t)index); i++) {
         const struct fake_answer *answer = &fuzz.g->answer;
         guest_require(answer->length >= STORVSP_PACKET_LEAST && answer->length <= STORVSP_PACKET);
         if (!answer->completion) {
@@ -160,7 +160,7 @@ static void take_answers(uint16_t index, unsigned most)
 
 /* ---- channels and units ---- */
 
-static void toggle_channel(uint16_t index, uint8_t action)
+static void toggle_channel(unsigned index, uint8_t action)
 {
     struct vmbus_channel *channel = channel_of(index);
 
@@ -176,9 +176,10 @@ static void toggle_channel(uint16_t index, uint8_t action)
 
 static void removed(void *owner, struct scsi_target *target)
 {
-    unsigned lun = (unsigned)(uintptr_t)owner;
-    guest_require(fuzz.leaving[lun] && target == fuzz.g->target[lun]);
-    fuzz.leaving[lun] = false;
+    bool *leaving = owner;
+    size_t lun = (size_t)(leaving - fuzz.leaving);
+    guest_require(*leaving && target == fuzz.g->target[lun]);
+    *leaving = false;
     fuzz.plugged[lun] = false;
 }
 
@@ -191,7 +192,7 @@ static void toggle_unit(unsigned lun)
         fuzz.plugged[lun] = true;
     } else if (!fuzz.leaving[lun]) {
         fuzz.leaving[lun] = true;
-        guest_require(storvsp_remove(g->storvsp, lun, removed, (void *)(uintptr_t)lun) == 0);
+        guest_require(storvsp_remove(g->storvsp, lun, removed, &fuzz.leaving[lun]) == 0);
     } else {
         guest_require(storvsp_add(g->storvsp, lun, g->target[lun]) == -EEXIST);
     }
@@ -293,7 +294,7 @@ static void change_surroundings(uint8_t action)
 
 static void act(uint8_t action)
 {
-    uint16_t index = (uint16_t)((action >> 4) % CHANNELS);
+    unsigned index = (action >> 4) % CHANNELS;
     struct disk *disk = fuzz.g->disk[action >> 4 & 3];
 
     switch (action % 16) {
@@ -340,7 +341,7 @@ static void settle(void)
     storvsp_resume(fuzz.g->storvsp);
     end_all();
     fake_guest_set_room(channel_of(0), FAKE_RING);
-    for (uint16_t i = 0; i < CHANNELS; i++) {
+    for (unsigned i = 0; i < CHANNELS; i++) {
         if (channel_of(i) != NULL)
             fake_guest_signal(channel_of(i));
         forget_closed();

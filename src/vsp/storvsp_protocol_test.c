@@ -33,7 +33,8 @@ static void linux_goes_through_its_sequence(void **state)
     assert_int_equal(guest_operate(g, STORVSP_QUERY_PROTOCOL_VERSION, STORVSP_VERSION_6_2),
                      NT_SUCCESS);
     assert_int_equal(get_le16(g->answer.payload + STORVSP_AT_VERSION), STORVSP_VERSION_6_2);
-    assert_int_equal(guest_operate(g, STORVSP_QUERY_PROPERTIES, 0), NT_SUCCESS);
+    assert_int_equal(guest_operate(g, STORVSP_QUERY_PROPERTIES, 0xffff), NT_SUCCESS);
+    assert_int_equal(get_le32(g->answer.payload + 12), 0);
     assert_int_equal(get_le16(g->answer.payload + 16), 3);
     assert_int_equal(get_le32(g->answer.payload + 20), 1);
     assert_int_equal(get_le32(g->answer.payload + 24), 1 << 20);

@@ -163,13 +163,18 @@ static bool decode_srb(struct storvsp_request *request, const struct vmbus_packe
            decode_buffer(request, packet, length);
 }
 
-/* Bit n: unit n is there. Path and target are 0 for all. */
-static uint64_t present_luns(const struct storvsp *storvsp, bool addressed)
+static bool is_present(const struct storvsp_unit *unit)
+{
+    return unit->target != NULL && !unit->leaving;
+}
+
+/* Bit n: unit n is there. */
+static uint64_t present_luns(const struct storvsp *storvsp)
 {
     uint64_t luns = 0;
 
-    for (unsigned i = 0; addressed && i < STORVSP_MAX_LUNS; i++) {
-        if (storvsp->unit[i].target != NULL && !storvsp->unit[i].leaving)
+    for (unsigned i = 0; i < STORVSP_MAX_LUNS; i++) {
+        if (is_present(&storvsp->unit[i]))
             luns |= UINT64_C(1) << i;
     }
     return luns;
@@ -181,19 +186,19 @@ static void perform_srb(struct storvsp_request *request)
     const uint8_t *bytes = request->packet;
     struct scsi_command *command = &request->command;
     uint8_t lun = bytes[STORVSP_AT_LUN];
+    /* All units have path and target 0. */
     bool addressed = bytes[STORVSP_AT_PATH] == 0 && bytes[STORVSP_AT_TARGET] == 0;
-    uint64_t luns = present_luns(storvsp, addressed);
 
     command->done = command_done;
     request->unit = NULL;
     if (scsi_is_report_luns(command)) {
-        scsi_report_luns(command, luns);
-    } else if (lun >= STORVSP_MAX_LUNS || (luns & UINT64_C(1) << lun) == 0) {
-        scsi_submit_absent(command);
-    } else {
+        scsi_report_luns(command, addressed ? present_luns(storvsp) : 0);
+    } else if (addressed && lun < STORVSP_MAX_LUNS && is_present(&storvsp->unit[lun])) {
         request->unit = &storvsp->unit[lun];
         request->unit->in_flight++;
         scsi_submit(request->unit->target, command);
+    } else {
+        scsi_submit_absent(command);
     }
 }
 

@@ -244,6 +244,12 @@ static void malformed_requests_are_refused(void **state)
     /* One that is shorter is the command's fault, which its sense explains. */
     assert_int_equal(execute_with(g, STORVSP_AT_CDB + 8, 9),
                      SRB_STATUS_ERROR | SRB_STATUS_AUTOSENSE_VALID);
+    /* Behind the sense there is nothing of what was sent. */
+    assert_int_equal(execute_with(g, STORVSP_AT_CDB + 18, 9), SRB_STATUS_SUCCESS);
+    g->disk[0]->fail[DISK_READ] = -EIO;
+    assert_int_equal(execute_with(g, STORVSP_AT_CDB + 18, 9),
+                     SRB_STATUS_ERROR | SRB_STATUS_AUTOSENSE_VALID);
+    assert_int_equal(g->answer.payload[STORVSP_AT_CDB + 18], 0);
     /* Nor does a read go where a write's data lies. */
     assert_int_equal(execute_with(g, STORVSP_AT_DATA_IN, STORVSP_DATA_OUT),
                      SRB_STATUS_ERROR | SRB_STATUS_AUTOSENSE_VALID);

@@ -106,6 +106,18 @@ static void removal_waits_for_commands_in_flight(void **state)
     assert_int_equal(storvsp_add(g->storvsp, 0, g->target[1]), 0);
 }
 
+static void next_guest_finds_units_as_at_power_on(void **state)
+{
+    struct guest *g = *state;
+    guest_connect(g, STORVSP_VERSION_6_2);
+    struct guest_command stop = {.id = 1, .cdb = {0x1b}, .cdb_length = 6};
+    assert_int_equal(guest_execute(g, &stop), SRB_STATUS_SUCCESS);
+    assert_int_equal(guest_test_ready(g, 0), SRB_STATUS_ERROR | SRB_STATUS_AUTOSENSE_VALID);
+    vmbus_reset(g->vmbus);
+    guest_connect(g, STORVSP_VERSION_6_2);
+    assert_int_equal(guest_test_ready(g, 0), SRB_STATUS_SUCCESS);
+}
+
 static void pause_waits_and_resume_goes_on(void **state)
 {
     struct guest *g = *state;
@@ -246,6 +258,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(places_are_taken_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(guest_hears_of_units_that_come_and_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(removal_waits_for_commands_in_flight, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(next_guest_finds_units_as_at_power_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pause_waits_and_resume_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(controller_may_go_with_commands_in_flight, set_up,
                                         tear_down),

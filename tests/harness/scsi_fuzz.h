@@ -140,11 +140,9 @@ static inline void scsi_fuzz_end_some(struct disk *disk, struct scsi_fuzz_comman
 /* A unit as it is made, but that making one takes longest. */
 static inline void scsi_fuzz_renew(struct scsi_target *target, struct disk *medium)
 {
-    scsi_reset(target);
-    target->attention = 0;
+    scsi_power_on(target);
     target->medium = medium;
     target->tray_open = false;
-    target->media_event = 0;
 }
 
 /* All commands must have ended once the disk has nothing left to do. */
