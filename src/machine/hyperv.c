@@ -41,9 +41,12 @@ static void flush_tlb(void *owner, uint64_t vp_set)
 static void tell_crash(void *owner, unsigned vp, const struct hv_crash *crash)
 {
     const struct machine *machine = owner;
+    struct machine_crash told = {
+        .vcpu = vp, .text = crash->text, .text_length = crash->text_length};
 
+    memcpy(told.parameter, crash->parameter, sizeof(told.parameter));
     if (machine->config.crashed != NULL)
-        machine->config.crashed(machine->config.owner, vp, crash);
+        machine->config.crashed(machine->config.owner, &told);
 }
 
 static void reset(void *owner)

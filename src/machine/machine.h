@@ -17,9 +17,10 @@
 #include "firmware/boot.h"
 
 struct disk;
-struct hv_crash;
 struct loop;
 struct machine;
+
+enum { MACHINE_MAX_CONTROLLERS = 4, MACHINE_MAX_LUNS = 64 };
 
 /* A disk in its place; it stays the caller's and must outlive its place in the machine. */
 struct machine_disk {
@@ -27,6 +28,14 @@ struct machine_disk {
     unsigned controller, lun;
     bool dvd;
     const char *serial; /* for disks without an id of their own; may be NULL */
+};
+
+/* What a guest says of its own crash. */
+struct machine_crash {
+    unsigned vcpu;
+    uint64_t parameter[5];
+    const char *text; /* bytes as the guest gave them, hostile; valid during the call */
+    size_t text_length;
 };
 
 struct machine_config {
@@ -47,7 +56,7 @@ struct machine_config {
     /* There is room again for machine_serial_input, which may be called from within. */
     void (*serial_ready)(void *owner);
     /* The guest tells of its own crash; from a vCPU's thread. It goes on to reset or halt. */
-    void (*crashed)(void *owner, unsigned vcpu, const struct hv_crash *crash);
+    void (*crashed)(void *owner, const struct machine_crash *crash);
     /*
      * The partition stopped by itself; called once, from any thread; then machine_wait returns.
      * It must not wait nor call the machine.

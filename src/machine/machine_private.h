@@ -76,8 +76,8 @@ struct machine {
     struct hv *hv; /* NULL: the guest sees no Hyper-V */
     struct machine_vp_timer vp_timers[ENGINE_MAX_VCPUS];
     struct vmbus *vmbus;                                                  /* loop thread */
-    struct storvsp *controllers[STORVSP_MAX_CONTROLLERS];                 /* loop thread */
-    struct machine_slot slots[STORVSP_MAX_CONTROLLERS][STORVSP_MAX_LUNS]; /* loop thread */
+    struct storvsp *controllers[MACHINE_MAX_CONTROLLERS];                 /* loop thread */
+    struct machine_slot slots[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS]; /* loop thread */
     struct loop_timer *reset_timer; /* brings a reset to the loop thread */
 
     pthread_mutex_t chipset_lock;

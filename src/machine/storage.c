@@ -4,6 +4,10 @@
 #include "disk/disk.h"
 #include "machine/machine_private.h"
 
+_Static_assert((int)MACHINE_MAX_CONTROLLERS == (int)STORVSP_MAX_CONTROLLERS &&
+                   (int)MACHINE_MAX_LUNS == (int)STORVSP_MAX_LUNS,
+               "places of disks are the storage service's");
+
 /* More than these share no work: one thread serves them all. */
 enum { MOST_SUBCHANNELS = 3 };
 
@@ -35,10 +39,10 @@ int machine_add_disk(struct machine *machine, const struct machine_disk *disk,
 {
     if (machine->vmbus == NULL)
         return reason_set(reason, -EINVAL, "a machine without Hyper-V has no disks");
-    if (disk->controller >= STORVSP_MAX_CONTROLLERS || disk->lun >= STORVSP_MAX_LUNS)
+    if (disk->controller >= MACHINE_MAX_CONTROLLERS || disk->lun >= MACHINE_MAX_LUNS)
         return reason_set(reason, -EINVAL, "no place %u:%u; controllers are 0 to %d, disks 0 to %d",
-                          disk->controller, disk->lun, STORVSP_MAX_CONTROLLERS - 1,
-                          STORVSP_MAX_LUNS - 1);
+                          disk->controller, disk->lun, MACHINE_MAX_CONTROLLERS - 1,
+                          MACHINE_MAX_LUNS - 1);
     struct machine_slot *slot = &machine->slots[disk->controller][disk->lun];
     if (slot->target != NULL)
         return reason_set(reason, -EEXIST, "%u:%u is taken", disk->controller, disk->lun);
@@ -73,7 +77,7 @@ static void target_removed(void *owner, struct scsi_target *target)
 int machine_remove_disk(struct machine *machine, unsigned controller, unsigned lun,
                         void (*removed)(void *owner, struct disk *disk), void *owner)
 {
-    if (controller >= STORVSP_MAX_CONTROLLERS || lun >= STORVSP_MAX_LUNS ||
+    if (controller >= MACHINE_MAX_CONTROLLERS || lun >= MACHINE_MAX_LUNS ||
         machine->slots[controller][lun].target == NULL)
         return -ENOENT;
     struct machine_slot *slot = &machine->slots[controller][lun];
@@ -93,10 +97,10 @@ int machine_create_storage(struct machine *machine, struct reason *reason)
 
 void machine_destroy_storage(struct machine *machine)
 {
-    for (unsigned i = 0; i < STORVSP_MAX_CONTROLLERS; i++) {
+    for (unsigned i = 0; i < MACHINE_MAX_CONTROLLERS; i++) {
         storvsp_destroy(machine->controllers[i]);
         machine->controllers[i] = NULL;
-        for (unsigned lun = 0; lun < STORVSP_MAX_LUNS; lun++) {
+        for (unsigned lun = 0; lun < MACHINE_MAX_LUNS; lun++) {
             scsi_destroy(machine->slots[i][lun].target);
             machine->slots[i][lun] = (struct machine_slot){0};
         }

@@ -5,21 +5,19 @@
 #include <string.h>
 
 #include "disk/disk.h"
-#include "vsp/storvsp.h"
-
 struct disks {
     size_t count;
     const struct worker_config *config;
     struct machine_disk places[WORKER_MAX_DISKS];
-    bool taken[STORVSP_MAX_CONTROLLERS][STORVSP_MAX_LUNS];
+    bool taken[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS];
 };
 
 static int take_place(struct disks *disks, const struct worker_disk *disk, struct reason *reason)
 {
-    if (disk->controller >= STORVSP_MAX_CONTROLLERS || disk->lun >= STORVSP_MAX_LUNS)
+    if (disk->controller >= MACHINE_MAX_CONTROLLERS || disk->lun >= MACHINE_MAX_LUNS)
         return reason_set(reason, -EINVAL, "%s: no place %u:%u; it is 0:0 to %d:%d", disk->path,
-                          disk->controller, disk->lun, STORVSP_MAX_CONTROLLERS - 1,
-                          STORVSP_MAX_LUNS - 1);
+                          disk->controller, disk->lun, MACHINE_MAX_CONTROLLERS - 1,
+                          MACHINE_MAX_LUNS - 1);
     if (disks->taken[disk->controller][disk->lun])
         return reason_set(reason, -EEXIST, "%s: place %u:%u is taken by another disk", disk->path,
                           disk->controller, disk->lun);
@@ -29,16 +27,16 @@ static int take_place(struct disks *disks, const struct worker_disk *disk, struc
 
 static int find_place(struct disks *disks, struct machine_disk *place, struct reason *reason)
 {
-    for (unsigned i = 0; i < STORVSP_MAX_CONTROLLERS * STORVSP_MAX_LUNS; i++) {
-        place->controller = i / STORVSP_MAX_LUNS;
-        place->lun = i % STORVSP_MAX_LUNS;
+    for (unsigned i = 0; i < MACHINE_MAX_CONTROLLERS * MACHINE_MAX_LUNS; i++) {
+        place->controller = i / MACHINE_MAX_LUNS;
+        place->lun = i % MACHINE_MAX_LUNS;
         if (disks->taken[place->controller][place->lun])
             continue;
         disks->taken[place->controller][place->lun] = true;
         return 0;
     }
     return reason_set(reason, -ENOSPC, "there are places for %d disks",
-                      STORVSP_MAX_CONTROLLERS * STORVSP_MAX_LUNS);
+                      MACHINE_MAX_CONTROLLERS * MACHINE_MAX_LUNS);
 }
 
 /* Those with a place of their own first: the others go around them. */

@@ -7,7 +7,6 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
-#include "hv/hv.h"
 #include "worker/backtrace.h"
 
 enum { EFER_LMA = 1 << 10 };
@@ -172,9 +171,9 @@ static void print_hostile(FILE *to, const char *text, size_t length)
         (void)fputs("\r\n", to);
 }
 
-void report_crash(FILE *to, unsigned vcpu, const struct hv_crash *crash)
+void report_crash(FILE *to, const struct machine_crash *crash)
 {
-    (void)fprintf(to, "partita: the guest reports a crash on vCPU %u:", vcpu);
+    (void)fprintf(to, "partita: the guest reports a crash on vCPU %u:", crash->vcpu);
     for (size_t i = 0; i < sizeof(crash->parameter) / sizeof(crash->parameter[0]); i++)
         (void)fprintf(to, " %" PRIx64, crash->parameter[i]);
     (void)fputs("\r\n", to);

@@ -13,7 +13,6 @@
 
 #include "base/bytes.h"
 #include "base/loop.h"
-#include "hv/hv.h"
 #include "tests/harness/fake_engine.h"
 #include "worker/backtrace.h"
 
@@ -151,15 +150,17 @@ static void frame_that_points_to_itself_ends_the_walk(void **state)
 static void crash_texts_cannot_talk_to_the_terminal(void **state)
 {
     static const char text[] = "panic: a\x1b[2Jb\nCPU: 0\xff";
-    struct hv_crash crash = {.parameter = {0xdead, 2, 3, 4, 5}, .text_length = sizeof(text) - 1};
+    const struct machine_crash crash = {.vcpu = 3,
+                                        .parameter = {0xdead, 2, 3, 4, 5},
+                                        .text = text,
+                                        .text_length = sizeof(text) - 1};
     char *said = NULL;
     size_t length = 0;
     (void)state;
 
-    memcpy(crash.text, text, sizeof(text) - 1);
     FILE *to = open_memstream(&said, &length);
     assert_non_null(to);
-    report_crash(to, 3, &crash);
+    report_crash(to, &crash);
     (void)fclose(to);
     assert_string_equal(said, "partita: the guest reports a crash on vCPU 3: dead 2 3 4 5\r\n"
                               "  | panic: a\\x1b[2Jb\r\n  | CPU: 0\\xff\r\n");

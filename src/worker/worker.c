@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "hv/hv.h"
 #include "worker/disks.h"
 #include "worker/images.h"
 #include "worker/report.h"
@@ -67,10 +66,10 @@ static void machine_ready(void *owner)
 }
 
 /* On a vCPU's thread, which is about to end or to wait for ever: what it costs does not matter. */
-static void guest_crashed(void *owner, unsigned vcpu, const struct hv_crash *crash)
+static void guest_crashed(void *owner, const struct machine_crash *crash)
 {
     (void)owner;
-    report_crash(stderr, vcpu, crash);
+    report_crash(stderr, crash);
 }
 
 static void machine_stopped(void *owner)
