@@ -24,6 +24,8 @@ uint64_t refclock_at(const struct hv *hv, uint64_t host_tsc)
 
 uint64_t hv_reference_time(const struct hv *hv)
 {
+    /* RDTSC may run ahead of earlier loads, by which another thread's time was seen. */
+    __builtin_ia32_lfence();
     return refclock_at(hv, engine_host_tsc());
 }
 

@@ -12,7 +12,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { VPS = 2, RAM = 0x8000, STEP = 12 };
+enum { VPS = 2, RAM = 0x100000, STEP = 12 };
 
 static void interrupt(void *owner, unsigned vp, uint8_t vector)
 {
