@@ -19,8 +19,7 @@ enum {
 
     PROFILE_CD_ROM = 0x0008,
     PROFILE_DVD_ROM = 0x0010,
-    FEATURES_FROM = 0, /* RT, byte 1 of GET CONFIGURATION: all from the given one on */
-    FEATURES_CURRENT = 1,
+    FEATURES_CURRENT = 1, /* RT, byte 1 of GET CONFIGURATION; 0: all from the given one on */
     FEATURE_ONE = 2,
     FEATURE_CURRENT = 0x01,
     FEATURE_PERSISTENT = 0x02,

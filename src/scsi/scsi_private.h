@@ -128,7 +128,6 @@ void cdb_report_opcodes(struct scsi_command *command, const struct scsi_cdb *cdb
 /* Sense key << 16 | additional sense code << 8 | qualifier; SPC-4 annex F. */
 enum scsi_sense {
     SENSE_NONE = 0x000000,
-    SENSE_BECOMING_READY = 0x020401,
     SENSE_START_NEEDED = 0x020402,
     SENSE_NO_MEDIUM = 0x023a00,
     SENSE_WRITE_ERROR = 0x030c00,

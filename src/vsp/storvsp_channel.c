@@ -16,26 +16,29 @@ static void put_free(struct storvsp_request *request)
 
 int storvsp_channel_make_pool(struct storvsp_channel *channel)
 {
-    if (channel->pool != NULL)
-        return 0;
-    channel->pool = calloc(STORVSP_POOL, sizeof(*channel->pool));
     if (channel->pool == NULL)
-        return -ENOMEM;
-    for (unsigned i = STORVSP_POOL; i-- > 0;) {
-        channel->pool[i].channel = channel;
-        put_free(&channel->pool[i]);
-    }
-    return 0;
+        channel->pool = calloc(STORVSP_POOL, sizeof(*channel->pool));
+    return channel->pool != NULL ? 0 : -ENOMEM;
 }
 
+static bool has_free(const struct storvsp_channel *channel)
+{
+    return channel->free != NULL || channel->used < STORVSP_POOL;
+}
+
+/* One that was used before, else a new one: memory is touched only as far as it is needed. */
 struct storvsp_request *storvsp_channel_take_request(struct storvsp_channel *channel)
 {
     struct storvsp_request *request = channel->free;
 
-    if (request != NULL) {
+    if (!has_free(channel))
+        return NULL;
+    if (request != NULL)
         channel->free = request->next;
-        request->opening = channel->opening;
-    }
+    else
+        request = &channel->pool[channel->used++];
+    request->channel = channel;
+    request->opening = channel->opening;
     return request;
 }
 
@@ -156,7 +159,7 @@ void storvsp_channel_read(struct storvsp_channel *channel)
     channel->reading = true;
     channel->starved = false;
     while (channel->open && !channel->storvsp->stopped) {
-        channel->starved = channel->free == NULL;
+        channel->starved = !has_free(channel);
         if (channel->starved || !read_packet(channel))
             break;
     }

@@ -57,6 +57,7 @@ struct storvsp_channel {
     bool restored;    /* from saved state: goes on when VMBus opens it */
     uint32_t opening; /* counts */
     struct storvsp_request *pool, *free;
+    unsigned used; /* requests from the pool's start on that have been in use */
     struct storvsp_request *first_unsent, *last_unsent;
 };
 

@@ -50,7 +50,6 @@ enum {
 
 enum storvsp_operation {
     STORVSP_COMPLETE_IO = 1,
-    STORVSP_REMOVE_DEVICE = 2,
     STORVSP_EXECUTE_SRB = 3,
     STORVSP_RESET_LUN = 4,
     STORVSP_RESET_ADAPTER = 5,

@@ -8,7 +8,7 @@ enum { MOST_CHANNELS = 512 };
 
 struct inbound {
     struct fake_packet packet;
-    struct vmbus_segment segment[VMBUS_MAX_SEGMENTS];
+    struct vmbus_segment segment[]; /* as many as vmbus_read can take */
 };
 
 struct vmbus_channel {
@@ -137,12 +137,13 @@ bool fake_guest_put(struct vmbus_channel *channel, const struct fake_packet *pac
 {
     if (!channel->open || channel->in_count == FAKE_RING)
         return false;
-    struct inbound *inbound = allocate(1, sizeof(*inbound));
+    size_t count = packet->segment_count <= VMBUS_MAX_SEGMENTS ? packet->segment_count : 0;
+    size_t size = count * sizeof(struct vmbus_segment);
+    struct inbound *inbound = allocate(1, sizeof(*inbound) + size);
     inbound->packet = *packet;
     inbound->packet.segment = NULL;
-    if (packet->segment_count <= VMBUS_MAX_SEGMENTS && packet->segment_count > 0)
-        memcpy(inbound->segment, packet->segment,
-               packet->segment_count * sizeof(packet->segment[0]));
+    if (size > 0)
+        memcpy(inbound->segment, packet->segment, size);
     channel->in[(channel->in_first + channel->in_count++) % FAKE_RING] = inbound;
     return true;
 }
