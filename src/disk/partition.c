@@ -199,18 +199,16 @@ static bool decode_header(const struct reader *reader, struct gpt_header *ret)
         return false;
     uint64_t length = (uint64_t)ret->entry_count * ret->entry_size;
     uint64_t sectors = (length + reader->sector - 1) / reader->sector;
-    return length <= MOST_ARRAY && ret->entries < reader->sectors &&
+    return length > 0 && length <= MOST_ARRAY && ret->entries < reader->sectors &&
            sectors <= reader->sectors - ret->entries;
 }
 
-/* `*ret_array` is the caller's to free; NULL when there are no entries. */
+/* `*ret_array` is the caller's to free. */
 static int read_array(const struct reader *reader, const struct gpt_header *header,
                       uint8_t **ret_array)
 {
     size_t length = (size_t)header->entry_count * header->entry_size;
     size_t room = (length + reader->sector - 1) / reader->sector * reader->sector;
-    if (length == 0)
-        return 0;
     auto_free uint8_t *array = malloc(room);
     if (array == NULL)
         return -ENOMEM;
