@@ -115,7 +115,7 @@ static json_t *disk_object(const struct control_disk *disk)
                      "written_bytes", (json_int_t)disk->written_bytes);
 }
 
-static json_t *status_object(const struct control_status *status)
+json_t *control_status_json(const struct control_status *status)
 {
     json_t *disks = json_array();
 
@@ -153,7 +153,7 @@ static json_t *reply_object(const struct control_reply *reply)
         return json_pack("{s:b, s:i, s:i}", "ok", 1, "controller", (int)reply->controller, "lun",
                          (int)reply->lun);
     case CONTROL_REPLY_STATUS:
-        return json_pack("{s:b, s:o}", "ok", 1, "status", status_object(&reply->status));
+        return json_pack("{s:b, s:o}", "ok", 1, "status", control_status_json(&reply->status));
     }
     return json_pack("{s:b}", "ok", 1);
 }

@@ -92,6 +92,9 @@ int control_decode_request(const char *line, size_t length, struct control_reque
 int control_decode_reply(const char *line, size_t length, struct control_reply *ret,
                          struct reason *reason);
 
+/* As in a reply; a new reference to a json_t of Jansson's, or NULL. */
+struct json_t *control_status_json(const struct control_status *status);
+
 void control_reply_release(struct control_reply *reply);
 
 #endif

@@ -21,6 +21,7 @@ enum worker_exit_code {
     WORKER_EXIT_LEFT = 11,     /* ^] was typed */
     WORKER_EXIT_SIGNAL = 12,   /* SIGTERM, SIGINT, SIGHUP or SIGQUIT */
     WORKER_EXIT_RESET = 13,    /* the guest reset itself and reboots were not wanted */
+    WORKER_EXIT_STOPPED = 14,  /* partita stop --force */
 };
 
 struct worker_module {
@@ -36,6 +37,7 @@ struct worker_config {
     struct worker_module modules[BOOT_MAX_MODULES];
     size_t module_count;
     struct serial_config serial;
+    const char *name;         /* of the control socket; NULL: none */
     const char *symbols_path; /* System.map or an ELF file with symbols; may be NULL */
 };
 
