@@ -130,13 +130,14 @@ static int read_mbr(struct reader *reader, const struct mbr_entry *entries,
 
     for (unsigned i = 0; i < MBR_ENTRY_COUNT; i++) {
         struct partition kind = {.number = i + 1, .mbr_type = entries[i].type};
-        if (add_partition(reader, table, &kind, entries[i].first, entries[i].count))
-            table->scheme = PARTITION_MBR;
+        (void)add_partition(reader, table, &kind, entries[i].first, entries[i].count);
     }
     for (unsigned i = 0; error == 0 && i < MBR_ENTRY_COUNT; i++) {
         if (is_extended(entries[i].type) && entries[i].count > 0)
             error = add_logical(reader, table, &entries[i], &logical);
     }
+    if (table->count > 0)
+        table->scheme = PARTITION_MBR;
     return error;
 }
 
