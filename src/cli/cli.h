@@ -26,9 +26,15 @@ struct cli_command {
     const char *summary; /* NULL: not for people */
     int (*main)(int argc, char **argv);
     const struct cli_option *options; /* ends with one without a name; NULL: none */
+    const char *words; /* what else it takes, for completion: "NAME FILE"; may be NULL */
 };
 
-enum { CLI_EXIT_USAGE = 2 };
+enum cli_exit_code {
+    CLI_EXIT_FAILED = 1, /* a partition refused, or did not answer */
+    CLI_EXIT_USAGE = 2,
+    CLI_EXIT_FILE = 3,         /* a file cannot be used */
+    CLI_EXIT_NO_PARTITION = 5, /* none of that name runs */
+};
 
 extern const struct cli_option run_options[];
 int run_main(int argc, char **argv);
@@ -36,11 +42,30 @@ int run_main(int argc, char **argv);
 extern const struct cli_option host_options[];
 int host_main(int argc, char **argv);
 
+extern const struct cli_option list_options[];
+int list_main(int argc, char **argv);
+
+extern const struct cli_option status_options[];
+int status_main(int argc, char **argv);
+
+extern const struct cli_option attach_options[];
+int attach_main(int argc, char **argv);
+
+extern const struct cli_option detach_options[];
+int detach_main(int argc, char **argv);
+
+extern const struct cli_option stop_options[];
+int stop_main(int argc, char **argv);
+
 /* ---- options.c ---- */
 
 /* Call take() for each option; `argv[0]` is the command's name. 0, or an exit code after one line.
  */
 int cli_parse(const struct cli_option *options, int argc, char **argv, void *command);
+/* The same for a command that takes words too, anywhere among its options. */
+typedef int (*cli_word_fn)(void *command, const char *word);
+int cli_parse_words(const struct cli_option *options, int argc, char **argv, void *command,
+                    cli_word_fn word);
 void cli_print_options(FILE *to, const struct cli_option *options);
 
 /* The nearest of `count` names when it is near enough to be meant, else NULL. */

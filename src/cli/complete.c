@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "control/socket.h"
 
 static void offer(const char *candidate, size_t length, const char *start)
 {
@@ -58,10 +59,43 @@ static const struct cli_option *option_awaiting_value(const struct cli_option *o
     return NULL;
 }
 
+static void offer_name(void *owner, const char *name)
+{
+    offer(name, strlen(name), owner);
+}
+
+/* How many words were typed, between "COMMAND" and the last, that are no options nor values. */
+static unsigned count_words(const struct cli_option *options, char *const *words, int length)
+{
+    unsigned count = 0;
+
+    for (int i = 1; i < length - 1; i++) {
+        bool is_value = option_awaiting_value(options, words[i - 1]) != NULL;
+        count += !is_value && words[i][0] != '-';
+    }
+    return count;
+}
+
+/* `kinds` as "NAME FILE": what the word of this number is. */
+static void offer_word(const char *kinds, unsigned number, char *start)
+{
+    for (; number > 0 && kinds != NULL; number--) {
+        kinds = strchr(kinds, ' ');
+        kinds = kinds != NULL ? kinds + 1 : NULL;
+    }
+    if (kinds == NULL)
+        return;
+    if (strncmp(kinds, "NAME", 4) == 0)
+        (void)control_list(offer_name, start, NULL);
+    else if (strncmp(kinds, "FILE", 4) == 0)
+        (void)puts(":files");
+}
+
 void cli_complete(const struct cli_command *commands, int count, char *const *words)
 {
-    const struct cli_option *options = NULL;
-    const char *last = "";
+    const struct cli_command *command = NULL;
+    static char nothing[] = "";
+    char *last = nothing;
     const char *before = "";
     int length = 0;
 
@@ -75,15 +109,18 @@ void cli_complete(const struct cli_command *commands, int count, char *const *wo
     }
     for (int i = 0; i < count; i++) {
         if (strcmp(words[0], commands[i].name) == 0)
-            options = commands[i].options;
+            command = &commands[i];
     }
     if (strcmp(words[0], "help") == 0 && length == 2)
         offer_commands(commands, count, last);
-    if (options == NULL)
+    if (command == NULL || command->options == NULL)
         return;
+    const struct cli_option *options = command->options;
     const struct cli_option *awaiting = option_awaiting_value(options, before);
     if (awaiting != NULL)
         offer_values(awaiting, last);
+    else if (command->words != NULL && last[0] != '-')
+        offer_word(command->words, count_words(options, words, length), last);
     else
         offer_options(options, last);
 }

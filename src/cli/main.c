@@ -9,11 +9,17 @@ static int version_main(int argc, char **argv);
 static int complete_main(int argc, char **argv);
 
 static const struct cli_command commands[] = {
-    {"run", "boot a guest in this process", run_main, run_options},
-    {"host", "show the engines, what they can do here, and the choice", host_main, host_options},
-    {"help", "show this text, or that of a command", help_main, NULL},
-    {"version", "show the version", version_main, NULL},
-    {"__complete", NULL, complete_main, NULL},
+    {"run", "boot a guest in this process", run_main, run_options, NULL},
+    {"list", "show the partitions that run under a name", list_main, list_options, NULL},
+    {"status", "show one of them, and its disks", status_main, status_options, "NAME"},
+    {"attach", "plug a disk into one", attach_main, attach_options, "NAME FILE"},
+    {"detach", "take a disk away from one", detach_main, detach_options, "NAME PLACE"},
+    {"stop", "switch one off", stop_main, stop_options, "NAME"},
+    {"host", "show the engines, what they can do here, and the choice", host_main, host_options,
+     NULL},
+    {"help", "show this text, or that of a command", help_main, NULL, NULL},
+    {"version", "show the version", version_main, NULL, NULL},
+    {"__complete", NULL, complete_main, NULL, NULL},
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
 
@@ -52,7 +58,9 @@ static void print_help(FILE *to)
         if (commands[i].summary != NULL)
             (void)fprintf(to, "  %-10s%s\n", commands[i].name, commands[i].summary);
     }
-    (void)fputs("\n'partita COMMAND --help' says more; so do partita(1) and partita-run(1).\n", to);
+    (void)fputs("\n'partita COMMAND --help' says more; so do partita(1), partita-run(1)\nand "
+                "partita-list(1).\n",
+                to);
 }
 
 static int help_main(int argc, char **argv)

@@ -83,9 +83,11 @@ static int refuse_unknown(const struct cli_option *options, const char *command,
     return CLI_EXIT_USAGE;
 }
 
-static void fill_getopt(const struct cli_option *options, struct option *ret_long, char *ret_short)
+/* Words that are no options end them, or are given in their turn as options of the letter 1. */
+static void fill_getopt(const struct cli_option *options, bool with_words, struct option *ret_long,
+                        char *ret_short)
 {
-    *ret_short++ = '+'; /* stop at the first word that is no option */
+    *ret_short++ = with_words ? '-' : '+';
     *ret_short++ = ':'; /* tell a missing value from an unknown option */
     size_t count = 0;
 
@@ -112,12 +114,25 @@ static const struct cli_option *by_letter(const struct cli_option *options, int 
     return options;
 }
 
-int cli_parse(const struct cli_option *options, int argc, char **argv, void *command)
+/* What getopt_long found: 0, or an exit code after one line. */
+static int take_found(const struct cli_option *options, int found, int index, cli_word_fn word,
+                      void *command)
+{
+    enum { WORD = 1 };
+
+    if (found == WORD && word != NULL)
+        return word(command, optarg);
+    const struct cli_option *option = index >= 0 ? &options[index] : by_letter(options, found);
+    return option->take(command, option->kind == CLI_FLAG ? NULL : optarg);
+}
+
+int cli_parse_words(const struct cli_option *options, int argc, char **argv, void *command,
+                    cli_word_fn word)
 {
     struct option longs[MAX_OPTIONS + 1];
     char shorts[2 * MAX_OPTIONS + 3];
 
-    fill_getopt(options, longs, shorts);
+    fill_getopt(options, word != NULL, longs, shorts);
     opterr = 0;
     optind = 0;
     for (;;) {
@@ -134,8 +149,12 @@ int cli_parse(const struct cli_option *options, int argc, char **argv, void *com
             cli_error("%s: %s needs a value", argv[0], argv[at]);
             return CLI_EXIT_USAGE;
         }
-        const struct cli_option *option = index >= 0 ? &options[index] : by_letter(options, found);
-        int code = option->take(command, option->kind == CLI_FLAG ? NULL : optarg);
+        int code = take_found(options, found, index, word, command);
+        if (code != 0)
+            return code;
+    }
+    for (; word != NULL && optind < argc; optind++) { /* behind "--" */
+        int code = word(command, argv[optind]);
         if (code != 0)
             return code;
     }
@@ -145,6 +164,11 @@ int cli_parse(const struct cli_option *options, int argc, char **argv, void *com
         return CLI_EXIT_USAGE;
     }
     return 0;
+}
+
+int cli_parse(const struct cli_option *options, int argc, char **argv, void *command)
+{
+    return cli_parse_words(options, argc, argv, command, NULL);
 }
 
 void cli_print_options(FILE *to, const struct cli_option *options)

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ static struct {
     const char *name;
     bool loud;
     unsigned calls;
+    char words[64]; /* each followed by a comma */
 } taken;
 
 static int take_name(void *command, const char *value)
@@ -38,7 +40,16 @@ static const struct cli_option options[] = {
     {0},
 };
 
-static int parse(const char *const *words)
+static int take_word(void *command, const char *word)
+{
+    size_t used = strlen(taken.words);
+
+    assert_ptr_equal(command, &taken);
+    (void)snprintf(taken.words + used, sizeof(taken.words) - used, "%s,", word);
+    return strcmp(word, "bad") == 0 ? 78 : 0;
+}
+
+static int parse_as(const char *const *words, cli_word_fn word)
 {
     char *argv[8];
     int argc = 0;
@@ -47,12 +58,17 @@ static int parse(const char *const *words)
     for (; words[argc] != NULL; argc++)
         argv[argc] = strdup(words[argc]);
     argv[argc] = NULL;
-    int code = cli_parse(options, argc, argv, &taken);
+    int code = cli_parse_words(options, argc, argv, &taken, word);
     if (taken.name != NULL)
         taken.name = strcmp(taken.name, "x") == 0 ? "x" : "another";
     for (int i = 0; i < argc; i++)
         free(argv[i]);
     return code;
+}
+
+static int parse(const char *const *words)
+{
+    return parse_as(words, NULL);
 }
 
 #define WORDS(...) ((const char *const[]){"command", __VA_ARGS__, NULL})
@@ -83,6 +99,20 @@ static void mistakes_are_usage_errors(void **state)
     assert_false(taken.loud);
 }
 
+static void words_may_stand_among_options(void **state)
+{
+    (void)state;
+    assert_int_equal(parse_as(WORDS("a", "--name", "x", "b", "--", "--loud"), take_word), 0);
+    assert_string_equal(taken.words, "a,b,--loud,");
+    assert_string_equal(taken.name, "x");
+    assert_false(taken.loud);
+    assert_int_equal(parse_as(WORDS("--loud", "bad", "--name", "x"), take_word), 78);
+    assert_int_equal(parse_as(WORDS("--", "bad", "a"), take_word), 78);
+    assert_string_equal(taken.words, "bad,");
+    assert_int_equal(parse_as(WORDS("a", "--nmae"), take_word), CLI_EXIT_USAGE);
+    assert_int_equal(parse_as(WORDS("a", "--name"), take_word), CLI_EXIT_USAGE);
+}
+
 static void near_names_are_found(void **state)
 {
     static const char *const names[] = {"kernel", "initrd", "memory", "cpus", "cpu"};
@@ -103,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_forms_are_taken),
         cmocka_unit_test(mistakes_are_usage_errors),
+        cmocka_unit_test(words_may_stand_among_options),
         cmocka_unit_test(near_names_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/disk_option.h"
 #include "cli/size.h"
+#include "control/socket.h"
 #include "engine/engine.h"
 #include "worker/worker.h"
 
@@ -202,6 +203,15 @@ static int take_no_hyperv(void *command, const char *value)
     return 0;
 }
 
+static int take_name(void *command, const char *value)
+{
+    if (!control_name_is_valid(value))
+        return usage_error("name", value,
+                           "letters, digits, '.', '_' and '-' are wanted, at most 63");
+    ((struct run_command *)command)->worker.name = value;
+    return 0;
+}
+
 static int take_symbols(void *command, const char *value)
 {
     ((struct run_command *)command)->worker.symbols_path = value;
@@ -255,6 +265,8 @@ const struct cli_option run_options[] = {
      "x86-64-v2, x86-64-v3 or host (default x86-64-v3)", take_cpu},
     {"serial", 0, CLI_WORDS, "WHERE", "stdio file: pty none",
      "stdio, file:PATH, pty or none (default stdio)", take_serial},
+    {"name", 'n', CLI_TEXT, "NAME", NULL, "for partita list, status, attach, detach and stop",
+     take_name},
     {"symbols", 0, CLI_FILE, "FILE", NULL, "System.map or ELF file, for the report of a crash",
      take_symbols},
     {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
@@ -276,7 +288,8 @@ static void print_help(void)
                "\n"
                "Exit codes: 0 the guest switched itself off, 1 engine or host failed, 2 usage,\n"
                "3 file or image, 4 the host cannot give what was asked, 10 guest crashed,\n"
-               "11 left with ^], 12 ended by a signal, 13 reset with --no-reboot;\n"
+               "11 left with ^], 12 ended by a signal, 13 reset with --no-reboot,\n"
+               "14 stopped by order;\n"
                "with --debug-exit, what the guest said.\n"
                "\n"
                "Examples:\n"
@@ -294,8 +307,8 @@ static int boot_guest(struct run_command *run)
                   " each other");
         return CLI_EXIT_USAGE;
     }
-    if (run->worker.kernel_path == NULL) {
-        cli_error("run: --kernel FILE is missing; try 'partita run --help'");
+    if (run->worker.kernel_path == NULL && run->worker.disk_count == 0) {
+        cli_error("run: --kernel FILE or --disk FILE is missing; try 'partita run --help'");
         return CLI_EXIT_USAGE;
     }
     run->worker.machine.engine = engine_choose(run->engine, &reason);

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "machine/machine_fixture.h"
+#include "tests/harness/machine_fixture.h"
 /* clang-format on */
 
 enum { INPUT = 0x200000, MSR_INDEX = 0x40000002, MSR_TPR = 0x40000072, MSR_RESET = 0x40000003 };

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "machine/machine_fixture.h"
+#include "tests/harness/machine_fixture.h"
 /* clang-format on */
 
 #include "disk/disk.h"

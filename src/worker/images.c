@@ -97,10 +97,37 @@ int images_read(const struct worker_config *config, struct images *images, struc
     return error < 0 ? error : read_modules(config, images, reason);
 }
 
+/* The bytes are the images' now; the name stays where it is. */
+static void take_found(struct bootdisk_file *found, struct boot_file *ret)
+{
+    if (found->bytes == NULL)
+        return;
+    *ret = (struct boot_file){.name = found->name, .bytes = found->bytes, .length = found->length};
+    found->bytes = NULL;
+}
+
+int images_find(const struct worker_config *config, struct disk *disk, struct images *images,
+                struct reason *reason)
+{
+    int error = bootdisk_find(disk, config->machine.boot.command_line, &images->found, reason);
+
+    images->boot.modules = images->modules;
+    if (error < 0)
+        return error;
+    take_found(&images->found.kernel, &images->boot.kernel);
+    images->boot.command_line = images->found.command_line;
+    if (config->initrd_path != NULL)
+        error = image_read(config->initrd_path, &images->boot.initrd, reason);
+    else
+        take_found(&images->found.initrd, &images->boot.initrd);
+    return error < 0 ? error : read_modules(config, images, reason);
+}
+
 void images_release(struct images *images)
 {
     image_release(&images->boot.kernel);
     image_release(&images->boot.initrd);
+    bootdisk_release(&images->found);
     for (size_t i = 0; i < BOOT_MAX_MODULES; i++)
         image_release(&images->modules[i].file);
 }

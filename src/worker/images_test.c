@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "disk/disk.h"
+
 static char folder[] = "/tmp/partita-images-XXXXXX";
 static char path[128];
 
@@ -107,12 +109,72 @@ static void modules_are_named_by_their_path_or_their_words(void **state)
     images_release(&images);
 }
 
+/* A whole disk with an empty file system: all that goes wrong is the kernel that is not there. */
+static void disk_without_a_kernel_is_refused(void **state)
+{
+    struct worker_config config = {.initrd_path = "/nonexistent/initrd"};
+    struct images images = {0};
+    struct reason reason = {""};
+    struct disk *disk = NULL;
+    (void)state;
+
+    file("kernel", "no file system");
+    assert_int_equal(disk_open(path, 0, &disk, &reason), 0);
+    assert_int_equal(images_find(&config, disk, &images, &reason), -ENOENT);
+    assert_non_null(strstr(reason.text, "give --kernel"));
+    assert_null(images.boot.kernel.bytes);
+    images_release(&images);
+    (void)disk_close(disk);
+}
+
+/* mke2fs gives no file system without it. */
+static bool make_root(const char *disk_path)
+{
+    char command[512];
+
+    (void)snprintf(command, sizeof(command),
+                   "cd %s && mkdir -p root/boot && echo kernel >root/boot/vmlinuz-6.1 &&"
+                   " echo initrd >root/boot/initrd.img-6.1 &&"
+                   " PATH=$PATH:/usr/sbin mke2fs -q -d root %s 2M >/dev/null 2>&1; status=$?;"
+                   " rm -rf root; exit $status",
+                   folder, disk_path);
+    return system(command) == 0; /* NOLINT(concurrency-mt-unsafe,cert-env33-c) */
+}
+
+static void kernel_of_a_disk_is_taken_with_the_words_of_the_user(void **state)
+{
+    struct worker_config config = {.machine.boot.command_line = "quiet"};
+    struct images images = {0};
+    struct reason reason = {""};
+    struct disk *disk = NULL;
+    (void)state;
+
+    if (!make_root(file("kernel", ""))) {
+        print_message("# skipped: mke2fs of e2fsprogs is not installed\n");
+        skip();
+    }
+    assert_int_equal(disk_open(path, 0, &disk, &reason), 0);
+    assert_int_equal(images_find(&config, disk, &images, &reason), 0);
+    assert_string_equal(images.boot.kernel.name, "/boot/vmlinuz-6.1");
+    assert_memory_equal(images.boot.kernel.bytes, "kernel\n", 7);
+    assert_memory_equal(images.boot.initrd.bytes, "initrd\n", 7);
+    assert_non_null(strstr(images.boot.command_line, " ro console=ttyS0 quiet"));
+    images_release(&images);
+    config.initrd_path = "/nonexistent/initrd";
+    assert_int_equal(images_find(&config, disk, &images, &reason), -ENOENT);
+    assert_non_null(strstr(reason.text, "/nonexistent/initrd"));
+    images_release(&images);
+    (void)disk_close(disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copy_outlives_the_file),
         cmocka_unit_test(odd_files_are_refused_by_name),
         cmocka_unit_test(modules_are_named_by_their_path_or_their_words),
+        cmocka_unit_test(disk_without_a_kernel_is_refused),
+        cmocka_unit_test(kernel_of_a_disk_is_taken_with_the_words_of_the_user),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

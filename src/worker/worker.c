@@ -17,9 +17,10 @@
 #include "worker/report.h"
 #include "worker/symbols.h"
 #include "worker/terminal.h"
+#include "worker/verbs.h"
 
 /* How the worker came to its end, when it was not by the guest. */
-enum worker_cause { CAUSE_GUEST, CAUSE_LEFT, CAUSE_SIGNAL, CAUSE_OUTPUT };
+enum worker_cause { CAUSE_GUEST, CAUSE_LEFT, CAUSE_SIGNAL, CAUSE_OUTPUT, CAUSE_STOPPED };
 
 struct worker {
     const struct worker_config *config;
@@ -30,6 +31,9 @@ struct worker {
     struct disks *disks;
     struct machine *machine;
     struct serial *serial;
+    struct control_listener listener;
+    struct verbs verbs;
+    struct serve *serve;
     int signal_fd;
     struct loop_watch *signal_watch;
     sigset_t signals_before;
@@ -104,6 +108,11 @@ static void output_failed(void *owner, const struct reason *reason)
     leave(worker, CAUSE_OUTPUT);
 }
 
+static void stop_asked(void *owner)
+{
+    leave(owner, CAUSE_STOPPED);
+}
+
 /* ---- signals ---- */
 
 static void signal_arrived(void *owner, uint32_t events)
@@ -166,11 +175,32 @@ static void give_signals_back(struct worker *worker)
 
 /* ---- set-up: each step returns an exit code, 0 to go on ---- */
 
+/* Without a kernel of its own the partition boots what its first disk holds. */
+static int find_images(struct worker *worker, struct reason *reason)
+{
+    size_t count = 0;
+    const struct machine_disk *places = disks_places(worker->disks, &count);
+    struct reason why = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        if (places[i].disk == NULL || places[i].dvd)
+            continue;
+        int error = images_find(worker->config, places[i].disk, &worker->images, &why);
+        return error < 0
+                   ? reason_set(reason, error, "%s: %s", worker->config->disks[i].path, why.text)
+                   : 0;
+    }
+    return reason_set(reason, -ENOENT, "neither a kernel nor a disk to boot from");
+}
+
 static int read_files(struct worker *worker, struct reason *reason)
 {
     const char *path = worker->config->symbols_path;
 
-    if (images_read(worker->config, &worker->images, reason) < 0)
+    int error = worker->config->kernel_path != NULL
+                    ? images_read(worker->config, &worker->images, reason)
+                    : find_images(worker, reason);
+    if (error < 0)
         return WORKER_EXIT_IMAGE;
     if (path == NULL)
         return 0;
@@ -229,23 +259,57 @@ static int connect_serial(struct worker *worker, struct reason *reason)
     return 0;
 }
 
+/* Before all that takes long, so that of two with one name the second ends at once. */
+static int take_name(struct worker *worker, struct reason *reason)
+{
+    const char *name = worker->config->name;
+
+    if (name == NULL || control_listen(name, &worker->listener, reason) == 0)
+        return 0;
+    return WORKER_EXIT_REFUSED;
+}
+
+static int serve_control(struct worker *worker, struct reason *reason)
+{
+    if (worker->listener.fd < 0)
+        return 0;
+    worker->verbs = (struct verbs){
+        .machine = worker->machine,
+        .config = &worker->config->machine,
+        .started_ns = clock_monotonic_ns(),
+        .stop = stop_asked,
+        .worker = worker,
+    };
+    if (serve_create(worker->loop, &worker->listener, &worker_verbs, &worker->verbs,
+                     &worker->serve) < 0) {
+        (void)reason_set(reason, 0, "the control socket cannot be watched");
+        return WORKER_EXIT_FAILED;
+    }
+    worker->listener.fd = -1; /* the server's now */
+    return 0;
+}
+
 static int prepare(struct worker *worker, struct reason *reason)
 {
-    int code = read_files(worker, reason);
+    int code = take_name(worker, reason);
+    if (code == 0 && disks_open(worker->config, &worker->disks, reason) < 0)
+        code = WORKER_EXIT_IMAGE;
+    if (code == 0)
+        code = read_files(worker, reason);
     if (code != 0)
         return code;
     if (loop_create(&worker->loop) < 0) {
         (void)reason_set(reason, 0, "the host gives no event loop");
         return WORKER_EXIT_FAILED;
     }
-    if (disks_open(worker->config, &worker->disks, reason) < 0)
-        return WORKER_EXIT_IMAGE;
     code = create_machine(worker, reason);
     if (code != 0)
         return code;
     if (take_signals(worker, reason) < 0)
         return WORKER_EXIT_FAILED;
     code = connect_serial(worker, reason);
+    if (code == 0)
+        code = serve_control(worker, reason);
     if (code != 0)
         return code;
     if (serial_is_terminal(worker->serial))
@@ -293,6 +357,9 @@ static int tell_end(struct worker *worker, const struct machine_end *end)
     case CAUSE_OUTPUT:
         say("%s", worker->reason.text);
         return WORKER_EXIT_FAILED;
+    case CAUSE_STOPPED:
+        say("stopped by order; the guest is switched off");
+        return WORKER_EXIT_STOPPED;
     }
     return tell_guest_end(worker, end);
 }
@@ -331,6 +398,8 @@ static int serve(struct worker *worker)
         (void)reason_set(&worker->reason, error, "the event loop failed: error %d", -error);
         leave(worker, CAUSE_OUTPUT);
     }
+    serve_destroy(worker->serve);
+    worker->serve = NULL;
     serial_stop_waiting(worker->serial);
     machine_stop(worker->machine);
     machine_wait(worker->machine, &end);
@@ -341,6 +410,8 @@ static int serve(struct worker *worker)
 
 static void release(struct worker *worker)
 {
+    serve_destroy(worker->serve);
+    control_unlisten(&worker->listener);
     machine_destroy(worker->machine);
     (void)disks_close(worker->disks, NULL);
     serial_close(worker->serial, 0);
@@ -353,7 +424,7 @@ static void release(struct worker *worker)
 
 int worker_run(const struct worker_config *config)
 {
-    struct worker worker = {.config = config, .signal_fd = -1};
+    struct worker worker = {.config = config, .listener.fd = -1, .signal_fd = -1};
     struct reason reason = {0};
 
     (void)pthread_sigmask(SIG_SETMASK, NULL, &worker.signals_before);

@@ -21,6 +21,7 @@ enum worker_exit_code {
     WORKER_EXIT_LEFT = 11,     /* ^] was typed */
     WORKER_EXIT_SIGNAL = 12,   /* SIGTERM, SIGINT, SIGHUP or SIGQUIT */
     WORKER_EXIT_RESET = 13,    /* the guest reset itself and reboots were not wanted */
+    WORKER_EXIT_STOPPED = 14,  /* partita stop --force */
 };
 
 struct worker_module {
@@ -48,6 +49,7 @@ struct worker_config {
     struct serial_config serial;
     struct worker_disk disks[WORKER_MAX_DISKS];
     size_t disk_count;
+    const char *name;         /* of the control socket; NULL: none */
     const char *symbols_path; /* System.map or an ELF file with symbols; may be NULL */
 };
 

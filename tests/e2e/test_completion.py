@@ -29,7 +29,7 @@ def complete(partita, tmp_path):
 
 
 def test_commands(complete):
-    assert complete("") == ["run", "host", "help", "version"]
+    assert complete("") == ["run", "list", "status", "attach", "detach", "stop", "host", "help", "version"]
     assert complete("h") == ["host", "help"]
     assert complete("help", "ho") == ["host"]
 
@@ -60,3 +60,22 @@ def test_every_option_is_offered(complete, run):
     import re
     listed = re.findall(r"^ .*?(--[a-z-]+)", run("run", "--help").stdout.split("\n^]")[0], re.M)
     assert complete("run", "--") == listed
+
+
+def test_names_of_running_partitions_and_files(complete, partita, image, tmp_path, monkeypatch):
+    import images
+    monkeypatch.setenv("PARTITA_RUNTIME_DIR", str(tmp_path / "sockets"))
+    (tmp_path / "data.img").touch()
+    assert complete("status", "w") == [""]
+    guest = subprocess.Popen([partita, "run", "--name", "web", "-k", image(images.say("up\n") + images.HALT)],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        assert guest.stdout.readline() == b"up\n"
+        assert complete("status", "w") == ["web"]
+        assert complete("stop", "--force", "") == ["web"]
+        assert complete("attach", "web", "da") == ["data.img"]
+        assert complete("attach", "--lun", "1", "w") == ["web"]
+        assert complete("attach", "web", "--d") == ["--dvd"]
+    finally:
+        guest.kill()
+        guest.communicate()

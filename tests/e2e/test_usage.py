@@ -12,7 +12,7 @@ MISTAKES = [
     (["rnu"], USAGE, "did you mean run"),
     (["hots"], USAGE, "did you mean host"),
     (["frobnicate"], USAGE, "partita help"),
-    (["run"], USAGE, "--kernel FILE is missing"),
+    (["run"], USAGE, "--kernel FILE or --disk FILE is missing"),
     (["run", "--kernal", "x"], USAGE, "did you mean --kernel"),
     (["run", "--memroy=1G"], USAGE, "did you mean --memory"),
     (["run", "--unheard-of"], USAGE, "--help"),

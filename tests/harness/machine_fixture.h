@@ -1,7 +1,7 @@
 /* For tests: a machine with Hyper-V on the fake engine, whose image nobody runs. After <cmocka.h>.
  */
-#ifndef MACHINE_MACHINE_FIXTURE_H
-#define MACHINE_MACHINE_FIXTURE_H
+#ifndef TESTS_HARNESS_MACHINE_FIXTURE_H
+#define TESTS_HARNESS_MACHINE_FIXTURE_H
 
 #include <string.h>
 

@@ -1,0 +1,31 @@
+#include "cli/place.h"
+
+#include <stddef.h>
+
+/* The number that `text` begins with; what follows it, or NULL when there is none. */
+static const char *parse_digits(const char *text, unsigned *ret)
+{
+    enum { MOST_DIGITS = 3 };
+    unsigned value = 0;
+    int digits = 0;
+
+    for (; *text >= '0' && *text <= '9'; text++, digits++) {
+        if (digits == MOST_DIGITS)
+            return NULL;
+        value = value * 10 + (unsigned)(*text - '0');
+    }
+    *ret = value;
+    return digits > 0 ? text : NULL;
+}
+
+bool place_parse_number(const char *text, unsigned *ret)
+{
+    const char *end = parse_digits(text, ret);
+    return end != NULL && *end == '\0';
+}
+
+bool place_parse(const char *text, unsigned *ret_controller, unsigned *ret_lun)
+{
+    const char *colon = parse_digits(text, ret_controller);
+    return colon != NULL && *colon == ':' && place_parse_number(colon + 1, ret_lun);
+}

@@ -1,0 +1,11 @@
+/* Places of disks as people write them: CONTROLLER:LUN. */
+#ifndef CLI_PLACE_H
+#define CLI_PLACE_H
+
+#include <stdbool.h>
+
+/* Decimal numbers below 1000; which places there are, the partition knows. */
+bool place_parse_number(const char *text, unsigned *ret);
+bool place_parse(const char *text, unsigned *ret_controller, unsigned *ret_lun);
+
+#endif

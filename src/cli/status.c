@@ -1,0 +1,290 @@
+/* partita list and partita status: what running partitions say of themselves. */
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/order.h"
+#include "control/call.h"
+#include "control/socket.h"
+
+enum { LIST_TIMEOUT_MS = 2000 };
+
+struct status_command {
+    struct order_words words;
+    bool json, help;
+};
+
+static int take_json(void *command, const char *value)
+{
+    (void)value;
+    ((struct status_command *)command)->json = true;
+    return 0;
+}
+
+static int take_help(void *command, const char *value)
+{
+    (void)value;
+    ((struct status_command *)command)->help = true;
+    return 0;
+}
+
+static int take_word(void *command, const char *word)
+{
+    return order_take_word(&((struct status_command *)command)->words, 1, "status", word);
+}
+
+/* ---- numbers for people ---- */
+
+struct number_text {
+    char text[32];
+};
+
+/* "512M", "1.5G" */
+static struct number_text size_text(uint64_t bytes)
+{
+    static const char units[] = "KMGTP";
+    struct number_text ret;
+    unsigned unit = 0;
+
+    if (bytes < 1024) {
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64, bytes);
+        return ret;
+    }
+    for (; bytes >= UINT64_C(1024) * 1024 && unit < sizeof(units) - 2; unit++)
+        bytes /= 1024;
+    uint64_t tenths = bytes * 10 / 1024;
+    if (tenths % 10 == 0)
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 "%c", tenths / 10, units[unit]);
+    else
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 ".%" PRIu64 "%c", tenths / 10,
+                       tenths % 10, units[unit]);
+    return ret;
+}
+
+/* "42s", "3m 7s", "5h 12m", "9d 3h" */
+static struct number_text time_text(uint64_t ns)
+{
+    enum { MINUTE = 60, HOUR = 3600, DAY = 86400 };
+    struct number_text ret;
+    uint64_t s = ns / NS_PER_SECOND;
+
+    if (s < MINUTE)
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 "s", s);
+    else if (s < HOUR)
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 "m %" PRIu64 "s", s / MINUTE,
+                       s % MINUTE);
+    else if (s < DAY)
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 "h %" PRIu64 "m", s / HOUR,
+                       s % HOUR / MINUTE);
+    else
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 "d %" PRIu64 "h", s / DAY,
+                       s % DAY / HOUR);
+    return ret;
+}
+
+/* ---- for programs ---- */
+
+static json_t *named_object(const char *name, const struct control_status *status)
+{
+    json_t *facts = control_status_json(status);
+    json_t *object = json_pack("{s:s}", "name", name);
+
+    if (facts == NULL || json_object_update(object, facts) < 0) {
+        json_decref(object);
+        object = NULL;
+    }
+    json_decref(facts);
+    return object;
+}
+
+/* Takes the value. */
+static int print_json(const char *command, json_t *value)
+{
+    int failed = value == NULL || json_dumpf(value, stdout, JSON_INDENT(2)) < 0;
+
+    json_decref(value);
+    if (failed) {
+        cli_error("%s: the JSON text cannot be written", command);
+        return CLI_EXIT_FAILED;
+    }
+    (void)putchar('\n');
+    return 0;
+}
+
+/* ---- list ---- */
+
+const struct cli_option list_options[] = {
+    {"json", 'j', CLI_FLAG, NULL, NULL, "for programs: a JSON array of objects", take_json},
+    {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
+    {0},
+};
+
+static void print_list_help(void)
+{
+    (void)puts("Usage: partita list [OPTION]...\n"
+               "Show the partitions of this user that run under a name.\n");
+    cli_print_options(stdout, list_options);
+    (void)puts("\n"
+               "Examples:\n"
+               "  partita list\n"
+               "  partita list --json | jq -r '.[].name'");
+}
+
+struct listing {
+    json_t *array; /* NULL: a table */
+    int failed;
+};
+
+static void list_answer(struct listing *listing, const char *name,
+                        const struct control_status *status)
+{
+    if (listing->array != NULL) {
+        listing->failed |= json_array_append_new(listing->array, named_object(name, status)) < 0;
+        return;
+    }
+    (void)printf("%-20s %-12s %5u %8s %10s\n", name, status->state, status->cpus,
+                 size_text(status->memory).text, time_text(status->uptime_ns).text);
+}
+
+static void list_silent(struct listing *listing, const char *name)
+{
+    if (listing->array != NULL)
+        listing->failed |=
+            json_array_append_new(listing->array,
+                                  json_pack("{s:s, s:s}", "name", name, "state", "unknown")) < 0;
+    else
+        (void)printf("%-20s %-12s %5s %8s %10s\n", name, "unknown", "-", "-", "-");
+}
+
+static void list_one(void *owner, const char *name)
+{
+    const struct control_request request = {.verb = CONTROL_STATUS};
+    struct control_reply reply;
+    struct listing *listing = owner;
+    struct reason reason = {""};
+
+    int error = control_call(name, &request, LIST_TIMEOUT_MS, &reply, &reason);
+    if (error == 0 && reply.kind == CONTROL_REPLY_STATUS)
+        list_answer(listing, name, &reply.status);
+    else if (error != -ENOENT) /* its worker has gone, only the socket is left */
+        list_silent(listing, name);
+    control_reply_release(&reply);
+}
+
+int list_main(int argc, char **argv)
+{
+    struct status_command command = {.json = false};
+    struct reason reason = {""};
+    int code = cli_parse(list_options, argc, argv, &command);
+
+    if (code != 0)
+        return code;
+    if (command.help) {
+        print_list_help();
+        return 0;
+    }
+    struct listing listing = {.array = command.json ? json_array() : NULL};
+    if (!command.json)
+        (void)printf("%-20s %-12s %5s %8s %10s\n", "NAME", "STATE", "CPUS", "MEMORY", "UPTIME");
+    int error = control_list(list_one, &listing, &reason);
+    if (error < 0 || listing.failed) {
+        cli_error("list: %s", error < 0 ? reason.text : "out of memory");
+        json_decref(listing.array);
+        return CLI_EXIT_FAILED;
+    }
+    return command.json ? print_json("list", listing.array) : 0;
+}
+
+/* ---- status ---- */
+
+const struct cli_option status_options[] = {
+    {"json", 'j', CLI_FLAG, NULL, NULL, "for programs: one JSON object", take_json},
+    {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
+    {0},
+};
+
+static void print_status_help(void)
+{
+    (void)puts("Usage: partita status NAME [OPTION]...\n"
+               "Show the running partition NAME and its disks.\n");
+    cli_print_options(stdout, status_options);
+    (void)puts("\n"
+               "Exit codes: 0 shown, 1 it does not answer, 2 usage, 5 no such partition runs.\n"
+               "\n"
+               "Examples:\n"
+               "  partita status web\n"
+               "  partita status web --json | jq '.disks[].path'");
+}
+
+/* A path is bytes; a terminal gets what can be printed. */
+static void print_path(const char *path)
+{
+    for (; *path != '\0'; path++)
+        (void)putchar((unsigned char)*path < ' ' || *path == 0x7f ? '?' : *path);
+    (void)putchar('\n');
+}
+
+static void print_disks(const struct control_status *status)
+{
+    if (status->disk_count > 0)
+        (void)printf("\n%-7s %-10s %8s %8s %8s  %s\n", "PLACE", "KIND", "SIZE", "READ", "WRITTEN",
+                     "FILE");
+    for (size_t i = 0; i < status->disk_count; i++) {
+        const struct control_disk *disk = &status->disks[i];
+        struct number_text place;
+        (void)snprintf(place.text, sizeof(place.text), "%u:%u", disk->controller, disk->lun);
+        (void)printf("%-7s %-10s %8s %8s %8s  ", place.text,
+                     disk->dvd         ? "dvd"
+                     : disk->read_only ? "read-only"
+                                       : "disk",
+                     size_text(disk->capacity).text, size_text(disk->read_bytes).text,
+                     size_text(disk->written_bytes).text);
+        print_path(disk->path != NULL ? disk->path : "(no disc)");
+    }
+}
+
+static void print_status(const char *name, const struct control_status *status)
+{
+    (void)printf("Name:    %s\nState:   %s\nProcess: %" PRIu64 "\nEngine:  %s\nCPUs:    %u\n", name,
+                 status->state, status->pid, status->engine, status->cpus);
+    (void)printf("Memory:  %s\nUptime:  %s\n", size_text(status->memory).text,
+                 time_text(status->uptime_ns).text);
+    if (status->vmbus[0] != '\0')
+        (void)printf("VMBus:   version %s, %u open channels\n", status->vmbus, status->channels);
+    else
+        (void)printf("VMBus:   not used by the guest\n");
+    print_disks(status);
+}
+
+static int show(const struct status_command *command)
+{
+    const struct control_request request = {.verb = CONTROL_STATUS};
+    const char *name = command->words.words[0];
+    struct control_reply reply;
+
+    int code = order_send("status", name, &request, &reply);
+    if (code == 0 && command->json)
+        code = print_json("status", named_object(name, &reply.status));
+    else if (code == 0)
+        print_status(name, &reply.status);
+    control_reply_release(&reply);
+    return code;
+}
+
+int status_main(int argc, char **argv)
+{
+    struct status_command command = {.json = false};
+    int code = cli_parse_words(status_options, argc, argv, &command, take_word);
+
+    if (code == 0 && command.help) {
+        print_status_help();
+        return 0;
+    }
+    if (code == 0)
+        code = order_check_words(&command.words, 1, "status", "NAME");
+    return code != 0 ? code : show(&command);
+}

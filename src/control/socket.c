@@ -1,0 +1,212 @@
+#include "control/socket.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+static const char suffix[] = ".sock";
+enum { SUFFIX_LENGTH = sizeof(suffix) - 1, BACKLOG = 16 };
+
+bool control_name_is_valid(const char *name)
+{
+    size_t length = strlen(name);
+
+    if (length == 0 || length >= CONTROL_NAME_SIZE || name[0] == '.' || name[0] == '-')
+        return false;
+    for (; *name != '\0'; name++) {
+        if (!isascii(*name) || (!isalnum((unsigned char)*name) && strchr("._-", *name) == NULL))
+            return false;
+    }
+    return true;
+}
+
+static int system_error(struct reason *reason, const char *path)
+{
+    int error = errno;
+    return reason_set(reason, -error, "%s: %s", path, strerrordesc_np(error));
+}
+
+static int find_folder(char *ret, size_t size, struct reason *reason)
+{
+    /* One thread, as the header says. */
+    const char *own = getenv("PARTITA_RUNTIME_DIR"); /* NOLINT(concurrency-mt-unsafe) */
+    const char *user = getenv("XDG_RUNTIME_DIR");    /* NOLINT(concurrency-mt-unsafe) */
+    int length;
+
+    if (own != NULL && *own == '/')
+        length = snprintf(ret, size, "%s", own);
+    else if (geteuid() == 0)
+        length = snprintf(ret, size, "/run/partita");
+    else if (user != NULL && *user == '/')
+        length = snprintf(ret, size, "%s/partita", user);
+    else
+        return reason_set(reason, -ENOENT,
+                          "XDG_RUNTIME_DIR is not set: no place for the sockets of partitions");
+    if (length < 0 || (size_t)length >= size)
+        return reason_set(reason, -ENAMETOOLONG, "the folder for sockets has too long a name");
+    return 0;
+}
+
+/* Others who could write there could put their own socket in place of ours. */
+static int open_folder(const char *path, int *ret_fd, struct reason *reason)
+{
+    struct stat status;
+    auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return system_error(reason, path);
+    if (status.st_uid != geteuid() || (status.st_mode & 077) != 0)
+        return reason_set(reason, -EACCES,
+                          "%s: must belong to this user, with no rights for others", path);
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+static int make_address(const char *name, struct sockaddr_un *ret, struct reason *reason)
+{
+    char folder[CONTROL_SOCKET_PATH_SIZE];
+
+    if (!control_name_is_valid(name))
+        return reason_set(reason, -EINVAL,
+                          "a name has up to %d letters, digits, '.', '_' and '-', and begins with a"
+                          " letter, a digit or '_'",
+                          CONTROL_NAME_SIZE - 1);
+    int error = find_folder(folder, sizeof(folder), reason);
+    if (error < 0)
+        return error;
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    int length = snprintf(ret->sun_path, sizeof(ret->sun_path), "%s/%s%s", folder, name, suffix);
+    if (length < 0 || (size_t)length >= sizeof(ret->sun_path))
+        return reason_set(reason, -ENAMETOOLONG, "the socket for '%s' has too long a path", name);
+    return 0;
+}
+
+/* One that takes connections, or has too many waiting, has a worker. */
+static bool is_served(const struct sockaddr_un *address)
+{
+    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+                       errno == EAGAIN);
+}
+
+static int bind_socket(const struct sockaddr_un *address, int *ret_fd, struct reason *reason)
+{
+    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0 || (unlink(address->sun_path) < 0 && errno != ENOENT) ||
+        bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
+        chmod(address->sun_path, 0600) < 0 || listen(fd, BACKLOG) < 0)
+        return system_error(reason, address->sun_path);
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+int control_listen(const char *name, struct control_listener *ret, struct reason *reason)
+{
+    struct sockaddr_un address;
+    char path[CONTROL_SOCKET_PATH_SIZE];
+    auto_close int folder = -1;
+
+    int error = make_address(name, &address, reason);
+    if (error == 0)
+        error = find_folder(path, sizeof(path), reason);
+    if (error < 0)
+        return error;
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return system_error(reason, path);
+    error = open_folder(path, &folder, reason);
+    if (error < 0)
+        return error;
+    /* Two that start at once must not both take the other's socket for a stale one. */
+    if (flock(folder, LOCK_EX) < 0)
+        return system_error(reason, path);
+    if (is_served(&address))
+        return reason_set(reason, -EEXIST, "a partition named %s runs already", name);
+    error = bind_socket(&address, &ret->fd, reason);
+    if (error == 0)
+        memcpy(ret->path, address.sun_path, sizeof(ret->path));
+    return error;
+}
+
+void control_unlisten(struct control_listener *listener)
+{
+    if (listener->fd < 0)
+        return;
+    (void)unlink(listener->path);
+    (void)close(listener->fd);
+    listener->fd = -1;
+}
+
+int control_accept(const struct control_listener *listener, int *ret_fd)
+{
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+    auto_close int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0)
+        return -errno;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+        return -errno;
+    if (peer.uid != geteuid() && peer.uid != 0)
+        return -EACCES;
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+int control_connect(const char *name, int *ret_fd, struct reason *reason)
+{
+    struct sockaddr_un address;
+    int error = make_address(name, &address, reason);
+
+    if (error < 0)
+        return error;
+    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return system_error(reason, address.sun_path);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+        if (errno == ENOENT || errno == ECONNREFUSED)
+            return reason_set(reason, -ENOENT, "no partition named %s runs", name);
+        return system_error(reason, address.sun_path);
+    }
+    *ret_fd = take_fd(&fd);
+    return 0;
+}
+
+static int is_socket_name(const struct dirent *entry)
+{
+    size_t length = strlen(entry->d_name);
+    return length > SUFFIX_LENGTH && strcmp(entry->d_name + length - SUFFIX_LENGTH, suffix) == 0;
+}
+
+int control_list(void (*each)(void *owner, const char *name), void *owner, struct reason *reason)
+{
+    char folder[CONTROL_SOCKET_PATH_SIZE];
+    struct dirent **entries = NULL;
+
+    int error = find_folder(folder, sizeof(folder), reason);
+    if (error < 0)
+        return error;
+    int count = scandir(folder, &entries, is_socket_name, alphasort);
+    if (count < 0)
+        return errno == ENOENT ? 0 : system_error(reason, folder);
+    for (int i = 0; i < count; i++) {
+        char *name = entries[i]->d_name;
+        name[strlen(name) - SUFFIX_LENGTH] = '\0';
+        if (control_name_is_valid(name))
+            each(owner, name);
+        free(entries[i]);
+    }
+    free(entries);
+    return 0;
+}

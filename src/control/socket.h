@@ -1,0 +1,40 @@
+/*
+ * Where running partitions are found: a socket for each name, in a folder that is its user's alone.
+ *
+ * The folder is $PARTITA_RUNTIME_DIR, else /run/partita for root, else $XDG_RUNTIME_DIR/partita. A
+ * socket whose worker has died is replaced by the next one of its name. Not for several threads at
+ * a time: the environment is read.
+ */
+#ifndef CONTROL_SOCKET_H
+#define CONTROL_SOCKET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/reason.h"
+
+enum { CONTROL_NAME_SIZE = 64, CONTROL_SOCKET_PATH_SIZE = 108 };
+
+/* Letters, digits, '.', '_' and '-'; not '.' or '-' first; shorter than CONTROL_NAME_SIZE. */
+bool control_name_is_valid(const char *name);
+
+struct control_listener {
+    int fd;                              /* non-blocking */
+    char path[CONTROL_SOCKET_PATH_SIZE]; /* of the socket */
+};
+
+/* Makes the folder when it is not there. -EEXIST: a partition of this name runs. */
+int control_listen(const char *name, struct control_listener *ret, struct reason *reason);
+/* Remove the socket; an empty listener (fd -1) is accepted. */
+void control_unlisten(struct control_listener *listener);
+
+/* A connection of a client that may give orders, else -EAGAIN (none), -EACCES or another error. */
+int control_accept(const struct control_listener *listener, int *ret_fd);
+
+/* -ENOENT: no partition of this name runs. */
+int control_connect(const char *name, int *ret_fd, struct reason *reason);
+
+/* Call `each` for every name that has a socket, in alphabetical order; 0 or a negative errno. */
+int control_list(void (*each)(void *owner, const char *name), void *owner, struct reason *reason);
+
+#endif

@@ -1,0 +1,100 @@
+/*
+ * The words between a running partition and those who manage it: one JSON object a line, a request
+ * from the manager, then its reply from the worker.
+ *
+ *   {"verb": "attach", "path": "/srv/data.img", "controller": 0, "lun": 3, "read_only": true}
+ *   {"ok": true, "controller": 0, "lun": 3}
+ *   {"ok": false, "code": "exists", "error": "place 0:3 is taken by another disk"}
+ *
+ * 1. Each side checks all of a line before it believes any of it. A request with a field that its
+ *    verb does not have is refused; a reply may have more fields than its reader knows.
+ * 2. Lines are bounded, their newline included.
+ */
+#ifndef CONTROL_WORDS_H
+#define CONTROL_WORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/reason.h"
+
+enum {
+    CONTROL_MOST_REQUEST = 32 << 10, /* bytes of a line */
+    CONTROL_MOST_REPLY = 4 << 20,
+    CONTROL_PATH_SIZE = 4096,
+    CONTROL_WORD_SIZE = 32,
+    CONTROL_MOST_DISKS = 256,
+};
+
+enum control_verb {
+    CONTROL_STATUS,
+    CONTROL_ATTACH,
+    CONTROL_DETACH,
+    CONTROL_INSERT, /* a disc into a DVD drive */
+    CONTROL_EJECT,
+    CONTROL_POWER_BUTTON,
+    CONTROL_RESET,
+    CONTROL_STOP, /* at once, as by pulling the plug */
+    CONTROL_VERB_COUNT,
+};
+
+struct control_request {
+    enum control_verb verb;
+    char path[CONTROL_PATH_SIZE]; /* attach and insert: absolute */
+    bool placed;                  /* attach: else the worker finds a place */
+    unsigned controller, lun;     /* detach, insert, eject; attach when placed */
+    bool read_only, dvd;          /* attach */
+};
+
+struct control_disk {
+    char *path; /* NULL: a drive without a disc */
+    unsigned controller, lun;
+    bool read_only, dvd;
+    uint64_t capacity; /* bytes */
+    uint64_t reads, writes, read_bytes, written_bytes;
+};
+
+struct control_status {
+    char state[CONTROL_WORD_SIZE];   /* "running" */
+    char engine[CONTROL_WORD_SIZE];  /* "soft" */
+    uint64_t pid, uptime_ns, memory; /* memory: bytes */
+    unsigned cpus;
+    char vmbus[CONTROL_WORD_SIZE]; /* version that the guest chose, as "5.3"; empty: none */
+    unsigned channels;             /* open ones of VMBus */
+    struct control_disk *disks;    /* `disk_count` of them */
+    size_t disk_count;
+};
+
+enum control_reply_kind { CONTROL_REPLY_PLAIN, CONTROL_REPLY_PLACE, CONTROL_REPLY_STATUS };
+
+struct control_reply {
+    int error; /* 0 or a negative errno, with a reason */
+    struct reason reason;
+    enum control_reply_kind kind;
+    unsigned controller, lun;     /* PLACE: where the disk is now */
+    struct control_status status; /* STATUS; its disks are the reply's own */
+};
+
+const char *control_verb_name(enum control_verb verb);
+
+/*
+ * A line to send, with its newline, for the caller to free; -ENOMEM, -EMSGSIZE, or -EINVAL when it
+ * is not UTF-8, as a path may be.
+ */
+int control_encode_request(const struct control_request *request, char **ret, size_t *ret_length);
+int control_encode_reply(const struct control_reply *reply, char **ret, size_t *ret_length);
+
+/* A line without its newline; -EINVAL and a reason when it is none. */
+int control_decode_request(const char *line, size_t length, struct control_request *ret,
+                           struct reason *reason);
+/* Released by control_reply_release(), also after an error. */
+int control_decode_reply(const char *line, size_t length, struct control_reply *ret,
+                         struct reason *reason);
+
+/* As in a reply; a new reference to a json_t of Jansson's, or NULL. */
+struct json_t *control_status_json(const struct control_status *status);
+
+void control_reply_release(struct control_reply *reply);
+
+#endif

@@ -1,0 +1,238 @@
+#include "control/words.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct control_request decoded(const char *line)
+{
+    struct control_request request;
+    struct reason reason = {""};
+
+    assert_int_equal(control_decode_request(line, strlen(line), &request, &reason), 0);
+    return request;
+}
+
+static void requests_are_decoded(void **state)
+{
+    (void)state;
+    struct control_request request = decoded("{\"verb\":\"attach\",\"path\":\"/a \\u00e4\","
+                                             "\"controller\":1,\"lun\":2,\"dvd\":true}");
+    assert_int_equal(request.verb, CONTROL_ATTACH);
+    assert_string_equal(request.path, "/a \xc3\xa4");
+    assert_true(request.placed);
+    assert_int_equal(request.controller, 1);
+    assert_int_equal(request.lun, 2);
+    assert_true(request.dvd);
+    assert_false(request.read_only);
+    request = decoded("{\"verb\":\"attach\",\"path\":\"/a\",\"read_only\":true}");
+    assert_false(request.placed);
+    assert_true(request.read_only);
+    request = decoded("{\"verb\":\"detach\",\"controller\":3,\"lun\":63}");
+    assert_int_equal(request.lun, 63);
+    assert_int_equal(decoded("{\"verb\":\"power-button\"}").verb, CONTROL_POWER_BUTTON);
+}
+
+static void request_that_is_not_exactly_right_is_refused(void **state)
+{
+    static const char *const lines[] = {
+        "",
+        "[]",
+        "{",
+        "{}",
+        "{\"verb\":1}",
+        "{\"verb\":\"explode\"}",
+        "{\"verb\":\"stop\"} {}",
+        "{\"verb\":\"stop\",\"verb\":\"status\"}",
+        "{\"verb\":\"stop\",\"force\":true}",
+        "{\"verb\":\"attach\"}",
+        "{\"verb\":\"attach\",\"path\":\"relative\"}",
+        "{\"verb\":\"attach\",\"path\":\"/a\\u0000b\"}",
+        "{\"verb\":\"attach\",\"path\":\"/a\",\"lun\":1}",
+        "{\"verb\":\"attach\",\"path\":\"/a\",\"readonly\":true}",
+        "{\"verb\":\"attach\",\"path\":\"/a\",\"read_only\":1}",
+        "{\"verb\":\"attach\",\"path\":\"/\xff\"}",
+        "{\"verb\":\"detach\",\"controller\":0}",
+        "{\"verb\":\"detach\",\"controller\":-1,\"lun\":0}",
+        "{\"verb\":\"detach\",\"controller\":4294967296,\"lun\":0}",
+        "{\"verb\":\"detach\",\"controller\":99999999999999999999,\"lun\":0}",
+        "{\"verb\":\"detach\",\"controller\":1.0,\"lun\":0}",
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        struct control_request request;
+        struct reason reason = {""};
+        if (control_decode_request(lines[i], strlen(lines[i]), &request, &reason) != -EINVAL)
+            fail_msg("accepted: %s", lines[i]);
+        assert_int_not_equal(reason.text[0], '\0');
+    }
+}
+
+static void path_that_is_too_long_is_refused(void **state)
+{
+    static char line[CONTROL_PATH_SIZE + 64] = "{\"verb\":\"attach\",\"path\":\"/";
+    struct control_request request;
+    (void)state;
+
+    size_t start = strlen(line);
+    memset(line + start, 'a', CONTROL_PATH_SIZE - 1);
+    memcpy(line + start + CONTROL_PATH_SIZE - 1, "\"}", 3);
+    assert_int_equal(control_decode_request(line, strlen(line), &request, NULL), -EINVAL);
+    memmove(line + start, line + start + 1, strlen(line + start));
+    assert_int_equal(control_decode_request(line, strlen(line), &request, NULL), 0);
+}
+
+static void every_request_survives_the_way(void **state)
+{
+    (void)state;
+    for (unsigned verb = 0; verb < CONTROL_VERB_COUNT; verb++) {
+        struct control_request request = {.verb = verb,
+                                          .path = "/x\n\"",
+                                          .placed = true,
+                                          .controller = 2,
+                                          .lun = 5,
+                                          .read_only = true};
+        struct control_request back;
+        char *line = NULL;
+        size_t length = 0;
+        assert_int_equal(control_encode_request(&request, &line, &length), 0);
+        assert_ptr_equal(memchr(line, '\n', length), line + length - 1);
+        assert_int_equal(control_decode_request(line, length - 1, &back, NULL), 0);
+        assert_int_equal(back.verb, verb);
+        if (back.placed)
+            assert_int_equal(back.lun, 5);
+        if (back.path[0] != '\0')
+            assert_string_equal(back.path, "/x\n\"");
+        free(line);
+    }
+}
+
+static void status_survives_the_way(void **state)
+{
+    char path[] = "/srv/a.img";
+    struct control_disk disks[2] = {
+        {.path = path,
+         .controller = 1,
+         .lun = 2,
+         .capacity = UINT64_C(1) << 46,
+         .reads = 3,
+         .written_bytes = UINT64_C(1) << 40},
+        {.dvd = true, .read_only = true},
+    };
+    struct control_reply reply = {
+        .kind = CONTROL_REPLY_STATUS,
+        .status = {.state = "running",
+                   .engine = "soft",
+                   .pid = 7,
+                   .uptime_ns = 8,
+                   .memory = 9,
+                   .cpus = 4,
+                   .vmbus = "5.3",
+                   .channels = 6,
+                   .disks = disks,
+                   .disk_count = 2},
+    };
+    struct control_reply back;
+    char *line = NULL;
+    size_t length = 0;
+    (void)state;
+
+    assert_int_equal(control_encode_reply(&reply, &line, &length), 0);
+    assert_int_equal(control_decode_reply(line, length - 1, &back, NULL), 0);
+    assert_int_equal(back.kind, CONTROL_REPLY_STATUS);
+    assert_string_equal(back.status.state, "running");
+    assert_string_equal(back.status.vmbus, "5.3");
+    assert_int_equal(back.status.memory, 9);
+    assert_int_equal(back.status.cpus, 4);
+    assert_int_equal(back.status.disk_count, 2);
+    assert_string_equal(back.status.disks[0].path, path);
+    assert_int_equal(back.status.disks[0].written_bytes, UINT64_C(1) << 40);
+    assert_null(back.status.disks[1].path);
+    assert_true(back.status.disks[1].dvd);
+    control_reply_release(&back);
+    control_reply_release(&back);
+    free(line);
+}
+
+static void refusal_survives_the_way(void **state)
+{
+    static const int errors[] = {-EINVAL, -ENOENT, -EEXIST, -EBUSY, -EOPNOTSUPP};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        struct control_reply reply = {.error = errors[i], .reason = {"it is so"}};
+        struct control_reply back;
+        char *line = NULL;
+        size_t length = 0;
+        assert_int_equal(control_encode_reply(&reply, &line, &length), 0);
+        assert_int_equal(control_decode_reply(line, length - 1, &back, NULL), 0);
+        assert_int_equal(back.error, errors[i]);
+        assert_string_equal(back.reason.text, "it is so");
+        free(line);
+    }
+}
+
+static void reply_that_is_not_understood_is_refused(void **state)
+{
+    static const char *const lines[] = {
+        "true",
+        "{}",
+        "{\"ok\":1}",
+        "{\"ok\":false}",
+        "{\"ok\":true,\"status\":{}}",
+        "{\"ok\":true,\"controller\":1}",
+        "{\"ok\":true,\"status\":[]}",
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        struct control_reply reply;
+        assert_int_equal(control_decode_reply(lines[i], strlen(lines[i]), &reply, NULL), -EINVAL);
+        control_reply_release(&reply);
+    }
+}
+
+static void number_below_zero_is_refused(void **state)
+{
+    static const char line[] =
+        "{\"ok\":true,\"status\":{\"state\":\"\",\"engine\":\"\",\"pid\":-1,\"uptime_ns\":0,"
+        "\"memory\":0,\"cpus\":0,\"vmbus\":\"\",\"channels\":0,\"disks\":[]}}";
+    struct control_reply reply;
+    (void)state;
+
+    assert_int_equal(control_decode_reply(line, strlen(line), &reply, NULL), -EINVAL);
+    control_reply_release(&reply);
+}
+
+/* What a partition says is shown on a terminal. */
+static void texts_of_a_reply_are_printable(void **state)
+{
+    static const char line[] = "{\"ok\":false,\"code\":\"odd\",\"error\":\"a\\u001b[2Jb\"}";
+    struct control_reply reply;
+    (void)state;
+
+    assert_int_equal(control_decode_reply(line, strlen(line), &reply, NULL), 0);
+    assert_int_equal(reply.error, -EIO);
+    assert_string_equal(reply.reason.text, "a?[2Jb");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(requests_are_decoded),
+        cmocka_unit_test(request_that_is_not_exactly_right_is_refused),
+        cmocka_unit_test(path_that_is_too_long_is_refused),
+        cmocka_unit_test(every_request_survives_the_way),
+        cmocka_unit_test(status_survives_the_way),
+        cmocka_unit_test(refusal_survives_the_way),
+        cmocka_unit_test(reply_that_is_not_understood_is_refused),
+        cmocka_unit_test(number_below_zero_is_refused),
+        cmocka_unit_test(texts_of_a_reply_are_printable),
+    };
+    return cmocka_run_group_tests_name("words", tests, NULL, NULL);
+}

@@ -1,0 +1,60 @@
+#include "worker/verbs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static void perform_status(void *owner, const struct control_request *request,
+                           struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+    const struct machine_config *config = verbs->config;
+    struct control_reply reply = {
+        .kind = CONTROL_REPLY_STATUS,
+        .status =
+            {
+                .state = "running",
+                .pid = (uint64_t)getpid(),
+                .uptime_ns = clock_monotonic_ns() - verbs->started_ns,
+                .memory = config->memory_size,
+                .cpus = config->vcpu_count,
+            },
+    };
+
+    (void)request;
+    (void)snprintf(reply.status.engine, sizeof(reply.status.engine), "%s", config->engine->name);
+    serve_answer(call, &reply);
+}
+
+static void perform_power_button(void *owner, const struct control_request *request,
+                                 struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+
+    (void)request;
+    if (machine_press_power_button(verbs->machine))
+        serve_confirm(call);
+    else
+        serve_refuse(call, -EAGAIN, "the guest does not listen to its power button");
+}
+
+static void perform_stop(void *owner, const struct control_request *request,
+                         struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+
+    (void)request;
+    serve_confirm(call);
+    verbs->stop(verbs->worker);
+}
+
+const struct serve_verbs worker_verbs = {
+    .perform =
+        {
+            [CONTROL_STATUS] = perform_status,
+            [CONTROL_POWER_BUTTON] = perform_power_button,
+            [CONTROL_STOP] = perform_stop,
+        },
+};
