@@ -6,6 +6,7 @@
 #include <sys/sysinfo.h>
 
 #include "cli/cli.h"
+#include "cli/disk_option.h"
 #include "cli/size.h"
 #include "engine/engine.h"
 #include "worker/worker.h"
@@ -13,6 +14,7 @@
 struct run_command {
     struct worker_config worker;
     char *module_words[BOOT_MAX_MODULES]; /* what the modules' paths and command lines point into */
+    char *disk_words[WORKER_MAX_DISKS];   /* the same for disks */
     enum engine_choice engine;
     bool help;
 };
@@ -162,6 +164,44 @@ static int take_serial(void *command, const char *value)
     return 0;
 }
 
+static int take_drive(struct run_command *run, const char *value, bool dvd)
+{
+    struct worker_config *worker = &run->worker;
+    struct reason reason = {0};
+
+    if (worker->disk_count == WORKER_MAX_DISKS) {
+        cli_error("run: more than %d disks", WORKER_MAX_DISKS);
+        return CLI_EXIT_USAGE;
+    }
+    char *words = strdup(value);
+    if (words == NULL) {
+        cli_error("out of memory");
+        return WORKER_EXIT_FAILED;
+    }
+    run->disk_words[worker->disk_count] = words;
+    struct worker_disk *disk = &worker->disks[worker->disk_count++];
+    if (disk_option_parse(words, dvd, disk, &reason))
+        return 0;
+    return usage_error(dvd ? "dvd" : "disk", value, reason.text);
+}
+
+static int take_disk(void *command, const char *value)
+{
+    return take_drive(command, value, false);
+}
+
+static int take_dvd(void *command, const char *value)
+{
+    return take_drive(command, value, true);
+}
+
+static int take_no_hyperv(void *command, const char *value)
+{
+    (void)value;
+    ((struct run_command *)command)->worker.machine.hyperv = false;
+    return 0;
+}
+
 static int take_symbols(void *command, const char *value)
 {
     ((struct run_command *)command)->worker.symbols_path = value;
@@ -202,6 +242,10 @@ const struct cli_option run_options[] = {
     {"initrd", 'i', CLI_FILE, "FILE", NULL, "initial RAM disk", take_initrd},
     {"append", 'a', CLI_TEXT, "TEXT", NULL, "command line of the kernel", take_append},
     {"module", 0, CLI_FILE, "FILE[,ARGS]", NULL, "multiboot module; may be repeated", take_module},
+    {"disk", 'd', CLI_FILE, "FILE[,ro][,at=C:L][,serial=TEXT]", NULL,
+     "disk image or block device; may be repeated", take_disk},
+    {"dvd", 0, CLI_FILE, "FILE[,at=C:L]", NULL, "DVD drive with an image; may be repeated",
+     take_dvd},
     {"memory", 'm', CLI_TEXT, "SIZE", NULL, "guest memory, as 512M or 2G (default 512M)",
      take_memory},
     {"cpus", 'c', CLI_TEXT, "N", NULL, "processors, 1 to 64 (default 1)", take_cpus},
@@ -213,6 +257,7 @@ const struct cli_option run_options[] = {
      "stdio, file:PATH, pty or none (default stdio)", take_serial},
     {"symbols", 0, CLI_FILE, "FILE", NULL, "System.map or ELF file, for the report of a crash",
      take_symbols},
+    {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
     {"debug-exit", 0, CLI_FLAG, NULL, NULL, "a write to port 0xf4 ends the guest", take_debug_exit},
     {"test-devices", 0, CLI_FLAG, NULL, NULL, "what bare-metal test images expect",
@@ -244,6 +289,11 @@ static int boot_guest(struct run_command *run)
 {
     struct reason reason = {0};
 
+    if (!run->worker.machine.hyperv && run->worker.disk_count > 0) {
+        cli_error("run: a guest without Hyper-V sees no disks; --no-hyperv and --disk exclude"
+                  " each other");
+        return CLI_EXIT_USAGE;
+    }
     if (run->worker.kernel_path == NULL) {
         cli_error("run: --kernel FILE is missing; try 'partita run --help'");
         return CLI_EXIT_USAGE;
@@ -265,6 +315,7 @@ int run_main(int argc, char **argv)
                 .cpu_level = ENGINE_CPU_V3,
                 .vcpu_count = 1,
                 .memory_size = (uint64_t)DEFAULT_MEMORY_MIB * MIB,
+                .hyperv = true,
                 .boot.command_line = "",
             },
     };
@@ -276,5 +327,7 @@ int run_main(int argc, char **argv)
         code = boot_guest(&run);
     for (size_t i = 0; i < run.worker.module_count; i++)
         free(run.module_words[i]);
+    for (size_t i = 0; i < run.worker.disk_count; i++)
+        free(run.disk_words[i]);
     return code;
 }

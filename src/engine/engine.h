@@ -121,7 +121,8 @@ struct engine_ops {
     void (*flush_tlb)(struct engine_partition *partition, uint64_t vcpu_set);
 };
 
-/* Frequencies that all engines share: of the guest's TSC, and of the APIC timer's input. */
+/* What all engines share: the host's TSC, its frequency, and that of the APIC timer's input. */
+uint64_t engine_host_tsc(void);
 uint64_t engine_tsc_hz(void);
 uint64_t engine_apic_hz(void);
 

@@ -49,10 +49,10 @@ struct engine_exit {
             bool halt;    /* answer: halt after the instruction, as HLT does with interrupts on */
         } msr;
         struct {
-            bool long_mode;               /* 64-bit code; else only the low halves count */
+            bool long_mode; /* 64-bit code; else only the low halves count */
             uint64_t rbx, rcx, rsi, rdi, r8;
-            uint64_t rax, rdx;            /* in, and the answer: written back by the next run() */
-        } hypercall; /* other registers by get */
+            uint64_t rax, rdx; /* in, and the answer: written back by the next run() */
+        } hypercall;           /* other registers by get */
         struct {
             uint8_t vector;
         } eoi;

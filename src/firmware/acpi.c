@@ -9,6 +9,7 @@
 #include "dsdt.inc" /* dsdt_aml_code: dsdt.asl, compiled */
 #include "firmware/acpi_table.h"
 #include "firmware/area.h"
+#include "vmbus.inc" /* vmbus_aml_code: vmbus.asl, compiled */
 
 /* An xAPIC id of 255 means all processors. */
 enum { MAX_PROCESSORS = 254 };
@@ -100,7 +101,7 @@ struct tables {
     struct acpi_area *area;
     uint64_t facs, dsdt;
     size_t listed;
-    uint64_t list[3]; /* what XSDT and RSDT name */
+    uint64_t list[4]; /* what XSDT and RSDT name */
 };
 
 static void put_port(uint8_t *at, uint16_t port, uint8_t bits, uint8_t access)
@@ -238,6 +239,17 @@ static int add_processors(struct tables *tables)
     return 0;
 }
 
+static int add_vmbus(struct tables *tables)
+{
+    if (!tables->config->vmbus)
+        return 0;
+    uint8_t *ssdt = add_listed(tables, sizeof(vmbus_aml_code));
+    if (ssdt == NULL)
+        return -ENOSPC;
+    memcpy(ssdt, vmbus_aml_code, sizeof(vmbus_aml_code));
+    return 0;
+}
+
 /* XSDT (8 bytes an entry), or RSDT (4) for readers that stopped at ACPI 1.0: § 5.2.7, 5.2.8. */
 static int add_root(struct tables *tables, const char *signature, size_t entry_size,
                     uint64_t *ret_gpa)
@@ -280,6 +292,8 @@ static int add_all(struct tables *tables)
         r = add_madt(tables);
     if (r == 0)
         r = add_processors(tables);
+    if (r == 0)
+        r = add_vmbus(tables);
     if (r == 0)
         r = add_root(tables, "RSDT", 4, &rsdt);
     if (r == 0)

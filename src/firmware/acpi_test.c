@@ -74,6 +74,14 @@ static const uint8_t *find_table(struct mem *mem, uint64_t rsdp, const char *sig
     return NULL;
 }
 
+/* The last of those with its name: the processors' table comes first. */
+static const uint8_t *last_table(struct mem *mem, uint64_t rsdp)
+{
+    const uint8_t *xsdt = table_at(mem, get_le64(mem_pin(mem, rsdp, 36) + 24), "XSDT");
+    uint32_t length = get_le32(xsdt + 4);
+    return table_at(mem, get_le64(xsdt + length - 8), "SSDT");
+}
+
 static void root_pointer_can_be_found_and_has_both_sums(void **state)
 {
     (void)state;
@@ -294,6 +302,32 @@ static void acpica_understands_the_tables(void **state)
     mem_destroy(mem);
 }
 
+static void vmbus_is_a_device_when_it_is_wanted(void **state)
+{
+    (void)state;
+    static char output[1 << 16];
+    struct acpi_config config = typical;
+    struct mem *mem;
+    uint64_t gpa = 0;
+    char folder[] = "/tmp/partita-acpi-XXXXXX";
+    assert_int_equal(mem_create(MIB, MIB, &mem), 0);
+    config.vmbus = true;
+    assert_int_equal(acpi_build(mem, &config, &gpa, NULL), 0);
+    assert_non_null(mkdtemp(folder));
+    const uint8_t *fadt = find_table(mem, gpa, "FACP");
+    save(folder, "DSDT.dat", table_at(mem, get_le64(fadt + 140), "DSDT"));
+    save(folder, "VMBUS.dat", last_table(mem, gpa));
+    (void)run(
+        folder,
+        "acpiexec -b 'evaluate \\_SB.VMOD.VMBS._HID;evaluate \\_SB.VMOD._CRS' DSDT.dat VMBUS.dat",
+        output, sizeof(output));
+    assert_null(strstr(output, "Error"));
+    assert_says(output, "\"VMBUS\""); /* ACPICA makes it upper case */
+    assert_says(output, "87 17");     /* a DWORD address space descriptor, ACPI 6.3 § 6.4.3.5.2 */
+    assert_int_equal(run(folder, "rm -r \"$PWD\"", output, sizeof(output)), 0);
+    mem_destroy(mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +338,7 @@ int main(void)
         cmocka_unit_test(nothing_is_written_outside_the_area),
         cmocka_unit_test(impossible_processor_counts_are_refused),
         cmocka_unit_test(acpica_understands_the_tables),
+        cmocka_unit_test(vmbus_is_a_device_when_it_is_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

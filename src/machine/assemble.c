@@ -54,12 +54,18 @@ int machine_create_chipset(struct machine *machine, struct reason *reason)
 int machine_create_processors(struct machine *machine, struct reason *reason)
 {
     const struct engine_ops *ops = machine->config.engine;
-    const struct engine_config config = {
+    struct engine_config config = {
         .mem = machine->mem,
         .vcpu_count = machine->config.vcpu_count,
         .cpu_level = machine->config.cpu_level,
+        .tsc_offset = machine->tsc_offset,
     };
 
+    if (machine->hv != NULL) {
+        config.hypervisor_leaves = hv_cpuid(machine->hv, &config.hypervisor_leaf_count);
+        config.exit_msr_first = HV_MSR_FIRST;
+        config.exit_msr_last = HV_MSR_LAST;
+    }
     int error = ops->partition_create(&config, &machine->partition, reason);
     for (unsigned i = 0; error == 0 && i < config.vcpu_count; i++) {
         machine->vcpus[i].machine = machine;
@@ -96,6 +102,7 @@ static int build_tables(struct machine *machine, uint64_t *ret_rsdp_gpa, struct 
         .reset_port = CHIPSET_RESET_PORT,
         .reset_value = RESET_PORT_VALUE,
         .sci_gsi = CHIPSET_SCI_GSI,
+        .vmbus = machine->hv != NULL,
     };
     struct smbios_config smbios = {
         .cpu_count = machine->config.vcpu_count,
@@ -149,6 +156,8 @@ int machine_reset(struct machine *machine, struct reason *reason)
 {
     chipset_reset(machine_enter_chipset(machine));
     machine_destroy_processors(machine);
+    machine->tsc_offset = -(int64_t)engine_host_tsc();
+    machine_reset_hyperv(machine);
     int error = zero_memory(machine, reason);
     if (error == 0)
         error = machine_load_images(machine, reason);

@@ -38,7 +38,14 @@ static int create_parts(struct machine *machine, struct reason *reason)
     if (error < 0)
         return reason_set(reason, -ENOMEM, "the host has no %llu MiB of memory to give",
                           (unsigned long long)machine->config.memory_size >> 20);
+    error = loop_timer_create(machine->config.loop, machine_hold_meeting, machine,
+                              &machine->reset_timer);
+    if (error < 0)
+        return reason_set(reason, error, "the host has no timer for resets");
+    machine->tsc_offset = -(int64_t)engine_host_tsc(); /* the guest's TSC starts at 0 */
     error = machine_create_chipset(machine, reason);
+    if (error == 0)
+        error = machine_create_hyperv(machine, reason);
     if (error == 0)
         error = machine_load_images(machine, reason);
     if (error == 0)
@@ -107,6 +114,9 @@ void machine_destroy(struct machine *machine)
         return;
     machine_stop(machine);
     join_threads(machine);
+    machine_destroy_hyperv(machine);
+    if (machine->reset_timer != NULL)
+        loop_timer_destroy(machine->reset_timer);
     for (unsigned i = 0; i < CHIPSET_TIMER_COUNT; i++) {
         if (machine->timers[i].loop_timer != NULL)
             loop_timer_destroy(machine->timers[i].loop_timer);

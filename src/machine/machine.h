@@ -3,7 +3,7 @@
  *
  * Threads. machine_create, _start, _wait and _destroy are for one owner thread, and not while the
  * loop runs on another. Serial input and the power verbs may come from any thread. Callbacks come
- * from vCPU threads and from the loop thread.
+ * from vCPU threads and from the loop thread. A guest's reset is carried out on the loop thread.
  */
 #ifndef MACHINE_MACHINE_H
 #define MACHINE_MACHINE_H
@@ -16,8 +16,27 @@
 #include "engine/engine.h"
 #include "firmware/boot.h"
 
+struct disk;
 struct loop;
 struct machine;
+
+enum { MACHINE_MAX_CONTROLLERS = 4, MACHINE_MAX_LUNS = 64 };
+
+/* A disk in its place; it stays the caller's and must outlive its place in the machine. */
+struct machine_disk {
+    struct disk *disk; /* a DVD drive may be empty: NULL */
+    unsigned controller, lun;
+    bool dvd;
+    const char *serial; /* for disks without an id of their own; may be NULL */
+};
+
+/* What a guest says of its own crash. */
+struct machine_crash {
+    unsigned vcpu;
+    uint64_t parameter[5];
+    const char *text; /* bytes as the guest gave them, hostile; valid during the call */
+    size_t text_length;
+};
 
 struct machine_config {
     const struct engine_ops *engine;
@@ -26,13 +45,18 @@ struct machine_config {
     uint64_t memory_size; /* bytes, a multiple of 1 MiB */
     struct boot_config boot;
     bool debug_exit, test_devices;
+    bool hyperv;                      /* the guest sees Hyper-V, VMBus and the disks */
+    const struct machine_disk *disks; /* there from the start; only with hyperv */
+    size_t disk_count;
     bool end_on_reset; /* a guest's reset is the end: MACHINE_END_RESET */
-    struct loop *loop; /* its thread serves the device timers */
+    struct loop *loop; /* its thread serves timers, disks and resets */
     void *owner;
     /* In order, one call at a time; on a vCPU thread it may wait, on the loop's it must not. */
     void (*serial_output)(void *owner, const uint8_t *bytes, size_t length);
     /* There is room again for machine_serial_input, which may be called from within. */
     void (*serial_ready)(void *owner);
+    /* The guest tells of its own crash; from a vCPU's thread. It goes on to reset or halt. */
+    void (*crashed)(void *owner, const struct machine_crash *crash);
     /*
      * The partition stopped by itself; called once, from any thread; then machine_wait returns.
      * It must not wait nor call the machine.
@@ -73,6 +97,15 @@ void machine_wait(struct machine *machine, struct machine_end *ret);
 
 /* How many bytes the UART took; when fewer than length, serial_ready follows. Any thread. */
 size_t machine_serial_input(struct machine *machine, const uint8_t *bytes, size_t length);
+
+/*
+ * Plug a disk in or take it away while the guest runs; on the loop's thread. -EEXIST, -EINVAL for a
+ * place that cannot be, -ENOENT. `removed` is called on the loop's thread when no request uses it.
+ */
+int machine_add_disk(struct machine *machine, const struct machine_disk *disk,
+                     struct reason *reason);
+int machine_remove_disk(struct machine *machine, unsigned controller, unsigned lun,
+                        void (*removed)(void *owner, struct disk *disk), void *owner);
 
 /* The vCPU's registers, and guest memory by its page tables; only while it does not run. */
 int machine_vcpu_registers(struct machine *machine, unsigned vcpu, struct engine_registers *ret);

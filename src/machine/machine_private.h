@@ -3,7 +3,8 @@
  *
  * Locks, outer first: output_lock, chipset_lock, phase_lock. Letters behind fields say which:
  *   C  chipset_lock    P  phase_lock    O  output_lock
- *   S  set before the vCPU threads start, or changed only while all of them wait in a meeting
+ *   S  set before the vCPU threads start, or changed by the loop thread while all of them wait in a
+ *      meeting
  */
 #ifndef MACHINE_MACHINE_PRIVATE_H
 #define MACHINE_MACHINE_PRIVATE_H
@@ -13,7 +14,10 @@
 
 #include "base/loop.h"
 #include "chipset/chipset.h"
+#include "hv/hv.h"
 #include "machine/machine.h"
+#include "vmbus/vmbus.h"
+#include "vsp/storvsp.h"
 
 enum {
     /* One access makes a byte or two; timers and other vCPUs may add while a batch is delivered. */
@@ -29,6 +33,21 @@ struct machine_vcpu {
     struct engine_vcpu *engine; /* S */
     pthread_t thread;
     bool thread_started; /* owner thread */
+};
+
+/* Wakes a virtual processor's synthetic timers. */
+struct machine_vp_timer {
+    struct machine *machine;
+    unsigned vp;
+    struct loop_timer *loop_timer;
+};
+
+/* What is plugged in: a row of a controller. */
+struct machine_slot {
+    struct scsi_target *target; /* NULL: empty */
+    struct disk *disk;
+    void (*removed)(void *owner, struct disk *disk);
+    void *removed_owner;
 };
 
 struct machine_timer {
@@ -52,6 +71,14 @@ struct machine {
     struct machine_vcpu vcpus[ENGINE_MAX_VCPUS];
     struct machine_timer timers[CHIPSET_TIMER_COUNT];
     struct boot_state boot; /* S */
+    int64_t tsc_offset;     /* S: guest TSC = host TSC + this */
+
+    struct hv *hv; /* NULL: the guest sees no Hyper-V */
+    struct machine_vp_timer vp_timers[ENGINE_MAX_VCPUS];
+    struct vmbus *vmbus;                                                  /* loop thread */
+    struct storvsp *controllers[MACHINE_MAX_CONTROLLERS];                 /* loop thread */
+    struct machine_slot slots[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS]; /* loop thread */
+    struct loop_timer *reset_timer; /* brings a reset to the loop thread */
 
     pthread_mutex_t chipset_lock;
     uint8_t output[MACHINE_OUTPUT_BATCH]; /* C */
@@ -75,6 +102,8 @@ struct machine {
 void machine_end(struct machine *machine, const struct machine_end *end);
 void machine_fail(struct machine *machine, const struct reason *reason);
 void machine_request_reset(struct machine *machine);
+/* On the loop thread, when the last vCPU has come to the meeting. `owner` is the machine. */
+void machine_hold_meeting(void *owner);
 /* Called by a vCPU thread that saw another phase than RUNNING: false when it must leave. */
 bool machine_meet(struct machine_vcpu *vcpu);
 
@@ -100,6 +129,22 @@ struct chipset *machine_enter_chipset(struct machine *machine);
 void machine_leave_chipset(struct machine *machine, bool wait);
 /* What the chipset calls; `owner` is the machine. */
 struct chipset_host machine_chipset_host(struct machine *machine);
+
+/* ---- hyperv.c: a machine without it refuses all MSRs, and ignores the rest ---- */
+
+int machine_create_hyperv(struct machine *machine, struct reason *reason);
+void machine_destroy_hyperv(struct machine *machine);
+/* Within a reset: the guest has forgotten all of it. */
+void machine_reset_hyperv(struct machine *machine);
+void machine_read_msr(struct machine_vcpu *vcpu, struct engine_exit *exit);
+void machine_write_msr(struct machine_vcpu *vcpu, struct engine_exit *exit);
+void machine_hypercall(struct machine_vcpu *vcpu, struct engine_exit *exit);
+
+/* ---- storage.c ---- */
+
+/* The disks of the configuration, behind their controllers. */
+int machine_create_storage(struct machine *machine, struct reason *reason);
+void machine_destroy_storage(struct machine *machine);
 
 /* ---- vcpu.c ---- */
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "machine/machine_private.h"
 #include "tests/harness/fake_engine.h"
 
@@ -72,6 +73,7 @@ static void note_stopped(void *owner)
 {
     (void)owner;
     atomic_fetch_add(&test.stopped, 1);
+    loop_stop(test.loop);
 }
 
 static struct machine_config config_of(unsigned vcpus)
@@ -107,6 +109,7 @@ static struct machine_end run(step_fn step, const struct machine_config *config)
     struct machine_end end = {0};
 
     start(step, config);
+    assert_int_equal(loop_run(test.loop), 0);
     machine_wait(test.machine, &end);
     return end;
 }
@@ -230,6 +233,7 @@ static void reset_that_fails_ends_with_its_reason(void **state)
     fake_engine_load(&(struct fake_program){.step = reset_twice, .refuse_partition = 2});
     assert_int_equal(machine_create(&config, &test.machine, &reason), 0);
     assert_int_equal(machine_start(test.machine, &reason), 0);
+    assert_int_equal(loop_run(test.loop), 0);
     machine_wait(test.machine, &end);
     assert_int_equal(end.kind, MACHINE_END_FAILED);
     assert_non_null(strstr(end.reason.text, "refuses partition 2"));
@@ -257,24 +261,43 @@ static enum fake_action reset_always(struct fake_vcpu *vcpu, struct engine_exit 
     return write_port(exit, 0x80, 1, 0);
 }
 
+struct patience {
+    struct loop_timer *timer;
+    unsigned steps;
+};
+
+static void stop_after_steps(void *owner)
+{
+    const struct patience *patience = owner;
+    if (atomic_load(&test.seen) < patience->steps) {
+        loop_timer_set(patience->timer, clock_monotonic_ns() + 100000);
+        return;
+    }
+    machine_stop(test.machine);
+    loop_stop(test.loop);
+}
+
 static void stop_wins_against_a_storm_of_resets(void **state)
 {
     const struct machine_config config = config_of(16);
     struct machine_end end = {0};
+    struct patience patience = {0};
     (void)state;
 
+    assert_int_equal(loop_timer_create(test.loop, stop_after_steps, &patience, &patience.timer), 0);
     for (int i = 0; i < 20; i++) {
         atomic_store(&test.seen, 0);
+        patience.steps = (unsigned)i * 5;
         start(reset_always, &config);
-        while (atomic_load(&test.seen) < (unsigned)i * 5)
-            (void)usleep(100);
-        machine_stop(test.machine);
+        loop_timer_set(patience.timer, 1);
+        assert_int_equal(loop_run(test.loop), 0);
         machine_wait(test.machine, &end);
         assert_int_equal(end.kind, MACHINE_END_STOPPED);
         machine_destroy(test.machine);
         test.machine = NULL;
         assert_int_equal(atomic_load(&fake_engine_counts()->alive), 0);
     }
+    loop_timer_destroy(patience.timer);
 }
 
 static enum fake_action crash_on_two(struct fake_vcpu *vcpu, struct engine_exit *exit)

@@ -1,9 +1,10 @@
 /*
  * Phases of a partition: running, resetting, ending.
  *
- * A reset needs every vCPU to stand still: each is kicked, comes to a meeting, and the last one to
- * arrive builds the machine anew while the others wait. An end may be wished for at any moment,
- * in the middle of a reset too; it always wins.
+ * A reset needs every vCPU to stand still: each is kicked and comes to a meeting; when the last one
+ * has arrived the loop thread, which serves all devices that are not the chipset's, builds the
+ * machine anew while they wait. An end may be wished for at any moment, in the middle of a reset
+ * too; it always wins.
  */
 #include "machine/machine_private.h"
 
@@ -56,13 +57,25 @@ void machine_request_reset(struct machine *machine)
     (void)pthread_mutex_unlock(&machine->phase_lock);
 }
 
-/* phase_lock held, dropped meanwhile: machine_reset takes chipset_lock, which is the outer one. */
-static void hold_meeting(struct machine *machine)
+/* An end may have come first: then the vCPU threads do not wait any more. */
+static bool begin_meeting(struct machine *machine)
 {
+    (void)pthread_mutex_lock(&machine->phase_lock);
+    bool begins = machine->phase == MACHINE_RESETTING;
+    if (begins)
+        machine->vcpus_alive = false;
+    (void)pthread_mutex_unlock(&machine->phase_lock);
+    return begins;
+}
+
+/* phase_lock is not held meanwhile: machine_reset takes chipset_lock, which is the outer one. */
+void machine_hold_meeting(void *owner)
+{
+    struct machine *machine = owner;
     struct reason reason = {0};
 
-    machine->vcpus_alive = false;
-    (void)pthread_mutex_unlock(&machine->phase_lock);
+    if (!begin_meeting(machine))
+        return;
     int error = machine_reset(machine, &reason);
     if (error < 0)
         machine_fail(machine, &reason);
@@ -74,6 +87,7 @@ static void hold_meeting(struct machine *machine)
     if (machine->phase == MACHINE_RESETTING)
         machine->phase = MACHINE_RUNNING;
     (void)pthread_cond_broadcast(&machine->phase_changed);
+    (void)pthread_mutex_unlock(&machine->phase_lock);
 }
 
 bool machine_meet(struct machine_vcpu *vcpu)
@@ -85,7 +99,7 @@ bool machine_meet(struct machine_vcpu *vcpu)
         uint64_t resets = machine->resets;
         machine->in_meeting++;
         if (machine->in_meeting == machine->config.vcpu_count)
-            hold_meeting(machine);
+            loop_timer_set(machine->reset_timer, 1);
         while (machine->phase != MACHINE_ENDING && machine->resets == resets)
             (void)pthread_cond_wait(&machine->phase_changed, &machine->phase_lock);
     }

@@ -74,11 +74,14 @@ static void handle_exit(struct machine_vcpu *vcpu, struct engine_exit *exit)
         write_mmio(machine, exit);
         break;
     case ENGINE_EXIT_MSR_READ:
+        machine_read_msr(vcpu, exit);
+        break;
     case ENGINE_EXIT_MSR_WRITE:
-        exit->msr.refused = true; /* no range was asked for: no MSR is answered here */
+        machine_write_msr(vcpu, exit);
         break;
     case ENGINE_EXIT_HYPERCALL:
-        break; /* no hypervisor leaf is shown, so there is no call to serve; the guest goes on */
+        machine_hypercall(vcpu, exit);
+        break;
     case ENGINE_EXIT_EOI:
         end_of_interrupt(machine, exit->eoi.vector);
         break;

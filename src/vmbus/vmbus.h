@@ -21,7 +21,6 @@
 
 struct vmbus;
 struct vmbus_channel;
-struct state_visitor;
 
 struct vmbus_config {
     struct hv *hv;
@@ -36,7 +35,6 @@ void vmbus_destroy(struct vmbus *vmbus);
 /* The guest starts anew: open channels are closed (ops->closed), GPADLs and connection forgotten.
  */
 void vmbus_reset(struct vmbus *vmbus);
-int vmbus_visit_state(struct vmbus *vmbus, struct state_visitor *visitor);
 
 /* ---- channels ---- */
 

@@ -149,3 +149,34 @@ void report_vcpu(FILE *to, struct machine *machine, unsigned vcpu, struct symbol
     print_control(to, registers);
     print_backtrace(to, machine, registers, symbols);
 }
+
+/* Terminals obey control characters: those of a guest are shown, not sent. */
+static void print_hostile(FILE *to, const char *text, size_t length)
+{
+    bool at_start = true;
+
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (at_start)
+            (void)fputs("  | ", to);
+        at_start = c == '\n';
+        if (c == '\n')
+            (void)fputs("\r\n", to);
+        else if (c >= ' ' && c < 0x7f)
+            (void)fputc(c, to);
+        else
+            (void)fprintf(to, "\\x%02x", c);
+    }
+    if (!at_start)
+        (void)fputs("\r\n", to);
+}
+
+void report_crash(FILE *to, const struct machine_crash *crash)
+{
+    (void)fprintf(to, "partita: the guest reports a crash on vCPU %u:", crash->vcpu);
+    for (size_t i = 0; i < sizeof(crash->parameter) / sizeof(crash->parameter[0]); i++)
+        (void)fprintf(to, " %" PRIx64, crash->parameter[i]);
+    (void)fputs("\r\n", to);
+    print_hostile(to, crash->text, crash->text_length);
+    (void)fflush(to);
+}

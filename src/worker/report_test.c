@@ -147,6 +147,26 @@ static void frame_that_points_to_itself_ends_the_walk(void **state)
     assert_int_equal(trace.count, 0);
 }
 
+static void crash_texts_cannot_talk_to_the_terminal(void **state)
+{
+    static const char text[] = "panic: a\x1b[2Jb\nCPU: 0\xff";
+    const struct machine_crash crash = {.vcpu = 3,
+                                        .parameter = {0xdead, 2, 3, 4, 5},
+                                        .text = text,
+                                        .text_length = sizeof(text) - 1};
+    char *said = NULL;
+    size_t length = 0;
+    (void)state;
+
+    FILE *to = open_memstream(&said, &length);
+    assert_non_null(to);
+    report_crash(to, &crash);
+    (void)fclose(to);
+    assert_string_equal(said, "partita: the guest reports a crash on vCPU 3: dead 2 3 4 5\r\n"
+                              "  | panic: a\\x1b[2Jb\r\n  | CPU: 0\\xff\r\n");
+    free(said);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +174,7 @@ int main(void)
         cmocka_unit_test(frames_are_followed),
         cmocka_unit_test(stack_is_scanned_without_frames),
         cmocka_unit_test(frame_that_points_to_itself_ends_the_walk),
+        cmocka_unit_test(crash_texts_cannot_talk_to_the_terminal),
     };
     return cmocka_run_group_tests(tests, run_to_crash, destroy);
 }

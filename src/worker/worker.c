@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "worker/disks.h"
 #include "worker/images.h"
 #include "worker/report.h"
 #include "worker/symbols.h"
@@ -26,6 +27,7 @@ struct worker {
     struct images images;
     struct boot_file symbols_file;
     struct symbols *symbols;
+    struct disks *disks;
     struct machine *machine;
     struct serial *serial;
     int signal_fd;
@@ -61,6 +63,13 @@ static void machine_ready(void *owner)
 {
     const struct worker *worker = owner;
     serial_ready(worker->serial);
+}
+
+/* On a vCPU's thread, which is about to end or to wait for ever: what it costs does not matter. */
+static void guest_crashed(void *owner, const struct machine_crash *crash)
+{
+    (void)owner;
+    report_crash(stderr, crash);
 }
 
 static void machine_stopped(void *owner)
@@ -186,6 +195,8 @@ static int create_machine(struct worker *worker, struct reason *reason)
     config.serial_output = machine_output;
     config.serial_ready = machine_ready;
     config.stopped = machine_stopped;
+    config.crashed = guest_crashed;
+    config.disks = disks_places(worker->disks, &config.disk_count);
     switch (machine_create(&config, &worker->machine, reason)) {
     case 0:
         return 0;
@@ -227,6 +238,8 @@ static int prepare(struct worker *worker, struct reason *reason)
         (void)reason_set(reason, 0, "the host gives no event loop");
         return WORKER_EXIT_FAILED;
     }
+    if (disks_open(worker->config, &worker->disks, reason) < 0)
+        return WORKER_EXIT_IMAGE;
     code = create_machine(worker, reason);
     if (code != 0)
         return code;
@@ -294,6 +307,21 @@ static void close_serial(struct worker *worker)
     worker->serial = NULL;
 }
 
+/* After the machine: only then is nothing in flight any more. */
+static int close_disks(struct worker *worker, int code)
+{
+    struct reason reason = {0};
+
+    machine_destroy(worker->machine);
+    worker->machine = NULL;
+    if (disks_close(worker->disks, &reason) < 0) {
+        say("%s", reason.text);
+        code = code == WORKER_EXIT_POWER_OFF ? WORKER_EXIT_FAILED : code;
+    }
+    worker->disks = NULL;
+    return code;
+}
+
 static int serve(struct worker *worker)
 {
     struct machine_end end = {0};
@@ -308,12 +336,13 @@ static int serve(struct worker *worker)
     machine_wait(worker->machine, &end);
     give_signals_back(worker);
     close_serial(worker);
-    return tell_end(worker, &end);
+    return close_disks(worker, tell_end(worker, &end));
 }
 
 static void release(struct worker *worker)
 {
     machine_destroy(worker->machine);
+    (void)disks_close(worker->disks, NULL);
     serial_close(worker->serial, 0);
     give_signals_back(worker);
     loop_destroy(worker->loop);

@@ -15,7 +15,7 @@ enum worker_exit_code {
     WORKER_EXIT_POWER_OFF = 0, /* the guest switched itself off */
     WORKER_EXIT_FAILED = 1,    /* the engine or the host failed */
     WORKER_EXIT_USAGE = 2,     /* wrong arguments */
-    WORKER_EXIT_IMAGE = 3,     /* a file cannot be read, or its image cannot be booted */
+    WORKER_EXIT_IMAGE = 3,     /* a file cannot be used, or its image cannot be booted */
     WORKER_EXIT_REFUSED = 4,   /* the host cannot give what was asked: engine, memory, processors */
     WORKER_EXIT_CRASH = 10,    /* triple fault */
     WORKER_EXIT_LEFT = 11,     /* ^] was typed */
@@ -28,6 +28,16 @@ struct worker_module {
     const char *command_line; /* NULL: the path */
 };
 
+/* A disk of the command line. */
+struct worker_disk {
+    const char *path;   /* NULL: a DVD drive without a disc */
+    const char *serial; /* may be NULL */
+    bool read_only, dvd;
+    bool placed; /* else the first free place is taken */
+    unsigned controller, lun;
+};
+enum { WORKER_MAX_DISKS = 256 };
+
 struct worker_config {
     /* Engine, processors, memory and switches; boot files, loop and callbacks are the worker's. */
     struct machine_config machine;
@@ -36,6 +46,8 @@ struct worker_config {
     struct worker_module modules[BOOT_MAX_MODULES];
     size_t module_count;
     struct serial_config serial;
+    struct worker_disk disks[WORKER_MAX_DISKS];
+    size_t disk_count;
     const char *symbols_path; /* System.map or an ELF file with symbols; may be NULL */
 };
 

@@ -208,6 +208,25 @@ static int visit_state(struct engine_vcpu *vcpu, struct state_visitor *visitor)
     return -EOPNOTSUPP;
 }
 
+/* Its APIC refuses everything but the task priority, which is a number that is kept. */
+static int apic(struct engine_vcpu *vcpu, enum engine_apic_register which, bool write,
+                uint64_t *value)
+{
+    if (which != ENGINE_APIC_TPR)
+        return -EINVAL;
+    if (write)
+        vcpu->registers.cr8 = *value;
+    else
+        *value = vcpu->registers.cr8;
+    return 0;
+}
+
+static void flush_tlb(struct engine_partition *partition, uint64_t vcpu_set)
+{
+    (void)partition;
+    atomic_fetch_add(&counts.flushes, (unsigned)__builtin_popcountll(vcpu_set));
+}
+
 const struct engine_ops fake_engine = {
     .name = "fake",
     .partition_create = partition_create,
@@ -224,4 +243,6 @@ const struct engine_ops fake_engine = {
     .set = set,
     .raise = raise_event,
     .visit_state = visit_state,
+    .apic = apic,
+    .flush_tlb = flush_tlb,
 };

@@ -32,7 +32,8 @@ struct fake_program {
 };
 
 struct fake_counts {
-    atomic_uint partitions, vcpus, alive, sets, interrupts, kicks, extint_lines, extint_vectors;
+    atomic_uint partitions, vcpus, alive, sets, interrupts, kicks, extint_lines, extint_vectors,
+        flushes;
 };
 
 /* What partitions made from now on run. The counts start anew. */

@@ -133,11 +133,12 @@ enum pending {
     PENDING_NMI = 1 << 2,
     PENDING_INIT = 1 << 3,
     PENDING_SIPI = 1 << 4,
-    PENDING_TIMER = 1 << 5, /* the APIC timer's host timer fired, or its registers were written */
-    PENDING_EOI = 1 << 7,   /* lapic.ended has vectors for ENGINE_EXIT_EOI */
-    PENDING_DEBUG = 1 << 6, /* debug_trap was set by a task switch */
-    PENDING_YIELD = 1 << 9, /* a spin loop: let another thread of the host run */
-    PENDING_EPOCH = 1 << 8, /* partition.epoch moved on: see code.h */
+    PENDING_TIMER = 1 << 5,  /* the APIC timer's host timer fired, or its registers were written */
+    PENDING_EOI = 1 << 7,    /* lapic.ended has vectors for ENGINE_EXIT_EOI */
+    PENDING_DEBUG = 1 << 6,  /* debug_trap was set by a task switch */
+    PENDING_YIELD = 1 << 9,  /* a spin loop: let another thread of the host run */
+    PENDING_EPOCH = 1 << 8,  /* partition.epoch moved on: see code.h */
+    PENDING_FLUSH = 1 << 10, /* another thread waits in flush_tlb() */
 };
 
 /* What waits until the next instruction has completed: Intel SDM vol. 2, STI; vol. 3A § 6.8.3. */
@@ -232,7 +233,7 @@ struct cpu {
     uint64_t mtrr[32];     /* storage only: see msr.c */
     uint64_t pae_pdpte[4]; /* PAE paging: loaded with CR3, Intel SDM vol. 3A § 4.4.1 */
     int64_t tsc_shift;     /* what set() moved the TSC by; not seen in IA32_TSC_ADJUST */
-    int64_t tsc_adjust; /* guest TSC = host TSC + partition.tsc_offset + tsc_shift + tsc_adjust */
+    int64_t tsc_adjust;    /* guest TSC = host TSC + config.tsc_offset + tsc_shift + tsc_adjust */
     enum engine_activity activity;
     bool nmi_blocked;
     uint64_t debug_trap; /* DR6 bits to raise as #DB at the end of this instruction */
@@ -243,6 +244,8 @@ struct cpu {
     struct reply reply[CPU_MAX_REPLIES];
     unsigned reply_count, reply_used;
     bool asked;             /* the last run() ended with a question */
+    bool called;            /* the last run() ended with a hypercall */
+    bool halt_next;         /* the instruction whose question was answered is to end in a halt */
     uint64_t wake_timer_ns; /* monotonic deadline of the APIC timer, 0 = none */
 
     struct soft_partition *partition; /* (p) */

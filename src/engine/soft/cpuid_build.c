@@ -19,7 +19,6 @@ enum {
     SIGNATURE = 0x806f8, /* family 6, model 0x8f, stepping 8 */
     LINEAR_BITS = 48,
     MAX_PHYSICAL_BITS = 46,
-    CRYSTAL_HZ = 1000000000, /* also what the local APIC's timer counts: see lapic_timer.c */
 };
 
 /* Feature words that depend on host and level. */
@@ -282,20 +281,21 @@ static void put_xsave(struct soft_partition *partition)
 }
 
 /*
- * The ratio TSC : crystal with the least error. Linux multiplies the crystal's kHz with the
- * numerator in 32 bits (arch/x86/kernel/tsc.c), which bounds the numerator.
+ * The ratio TSC : crystal, which is what the APIC's timer counts, with the least error. Linux
+ * multiplies the crystal's kHz with the numerator in 32 bits (arch/x86/kernel/tsc.c), which bounds
+ * the numerator.
  */
 static void put_frequencies(struct soft_partition *partition)
 {
-    uint64_t max_numerator = UINT32_MAX / (CRYSTAL_HZ / 1000);
+    uint64_t max_numerator = UINT32_MAX / (LAPIC_TIMER_HZ / 1000);
     uint64_t best_error = UINT64_MAX;
     uint32_t numerator = 1;
     uint32_t denominator = 1;
     for (uint64_t d = 1; d <= max_numerator; d++) {
-        uint64_t n = (partition->tsc_hz * d + CRYSTAL_HZ / 2) / CRYSTAL_HZ;
+        uint64_t n = (partition->tsc_hz * d + LAPIC_TIMER_HZ / 2) / LAPIC_TIMER_HZ;
         if (n == 0 || n > max_numerator)
             continue;
-        uint64_t hz = CRYSTAL_HZ * n / d;
+        uint64_t hz = LAPIC_TIMER_HZ * n / d;
         uint64_t error = hz > partition->tsc_hz ? hz - partition->tsc_hz : partition->tsc_hz - hz;
         if (error < best_error) {
             best_error = error;
@@ -305,7 +305,7 @@ static void put_frequencies(struct soft_partition *partition)
     }
     uint32_t mhz = (uint32_t)(partition->tsc_hz / 1000000);
     put(partition, (struct cpuid_entry){
-                       .leaf = 0x15, .eax = denominator, .ebx = numerator, .ecx = CRYSTAL_HZ});
+                       .leaf = 0x15, .eax = denominator, .ebx = numerator, .ecx = LAPIC_TIMER_HZ});
     put(partition, (struct cpuid_entry){.leaf = 0x16, .eax = mhz, .ebx = mhz, .ecx = 100});
 }
 
@@ -380,7 +380,7 @@ int cpuid_build(struct soft_partition *partition, struct reason *reason)
         partition->xcr0_supported |= XSTATE_AVX;
     partition->physical_bits =
         host.physical_bits < MAX_PHYSICAL_BITS ? host.physical_bits : MAX_PHYSICAL_BITS;
-    partition->tsc_hz = time_host_tsc_hz();
+    partition->tsc_hz = engine_tsc_hz();
     put_identity(partition, &features);
     put_caches(partition);
     put_features(partition, &features);

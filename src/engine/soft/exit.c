@@ -37,6 +37,7 @@ static void ask(struct cpu *cpu, enum engine_exit_kind kind, uint64_t address, u
         exit->msr.index = (uint32_t)address;
         exit->msr.value = value;
         exit->msr.refused = false;
+        exit->msr.halt = false;
         break;
     default:
         exit->mmio.gpa = address;

@@ -10,7 +10,7 @@
 #include "engine/soft/partition.h"
 #include "engine/soft/tlb.h"
 
-enum { MSR_APIC_BASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0, MSR_X2APIC = 0x800, MSR_X2APIC_END = 0x840 };
+enum { MSR_APIC_BASE = 0x1b, MSR_TSC_DEADLINE = 0x6e0 };
 /* Version 0x14, seven LVT entries. */
 enum { VERSION = 0x14 | (LVT_COUNT - 1) << 16 };
 
@@ -421,8 +421,8 @@ static bool x2apic_read(struct cpu *cpu, uint32_t offset, uint64_t *ret)
 static uint64_t x2apic_writable(uint32_t offset)
 {
     int lvt = lvt_at(offset);
-    if (lvt >= 0)
-        return lvt_writable[lvt];
+    if (lvt >= 0) /* bits that can only be read may be written as anything */
+        return lvt_writable[lvt] | LVT_SEND_PENDING | LVT_REMOTE_IRR;
     switch (offset) {
     case LAPIC_TPR:
     case LAPIC_SELF_IPI:
@@ -501,9 +501,10 @@ bool lapic_msr_read(struct cpu *cpu, uint32_t index, uint64_t *ret)
         *ret = cpu->lapic.tsc_deadline;
         return true;
     }
-    if (index < MSR_X2APIC || index >= MSR_X2APIC_END || !lapic_is_x2apic(&cpu->lapic))
+    if (index < LAPIC_X2APIC_MSRS || index >= LAPIC_X2APIC_MSRS_END ||
+        !lapic_is_x2apic(&cpu->lapic))
         return false;
-    return x2apic_read(cpu, (index - MSR_X2APIC) << 4, ret);
+    return x2apic_read(cpu, (index - LAPIC_X2APIC_MSRS) << 4, ret);
 }
 
 bool lapic_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
@@ -514,7 +515,8 @@ bool lapic_msr_write(struct cpu *cpu, uint32_t index, uint64_t value)
         lapic_timer_write_deadline(cpu, value);
         return true;
     }
-    if (index < MSR_X2APIC || index >= MSR_X2APIC_END || !lapic_is_x2apic(&cpu->lapic))
+    if (index < LAPIC_X2APIC_MSRS || index >= LAPIC_X2APIC_MSRS_END ||
+        !lapic_is_x2apic(&cpu->lapic))
         return false;
-    return x2apic_write(cpu, (index - MSR_X2APIC) << 4, value);
+    return x2apic_write(cpu, (index - LAPIC_X2APIC_MSRS) << 4, value);
 }

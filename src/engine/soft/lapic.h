@@ -17,6 +17,9 @@ struct engine_interrupt;
 struct soft_partition;
 struct state_visitor;
 
+/* What the timer counts, and CPUID leaf 0x15 tells as the crystal's frequency; divides 1 GHz. */
+enum { LAPIC_TIMER_HZ = 25000000 };
+
 struct lapic {
     _Atomic uint64_t base;   /* (a) IA32_APIC_BASE */
     _Atomic uint32_t irr[8]; /* (a) */

@@ -32,6 +32,9 @@ enum lapic_register {
     LAPIC_SELF_IPI = 0x3f0,
 };
 
+/* The MSRs of x2APIC mode, each of 16 bytes of the page: Intel SDM vol. 3A § 10.12.1.2. */
+enum { LAPIC_X2APIC_MSRS = 0x800, LAPIC_X2APIC_MSRS_END = 0x840 };
+
 /* Index into lapic.lvt. */
 enum lapic_lvt { LVT_CMCI, LVT_TIMER, LVT_THERMAL, LVT_PERFMON, LVT_LINT0, LVT_LINT1, LVT_ERROR };
 enum { LVT_COUNT = 7 };
@@ -41,6 +44,8 @@ enum {
     LVT_DELIVERY = 7 << 8,
     LVT_POLARITY = 1 << 13,
     LVT_TRIGGER = 1 << 15,
+    LVT_SEND_PENDING = 1 << 12,
+    LVT_REMOTE_IRR = 1 << 14,
     LVT_MASKED = 1 << 16,
     LVT_TIMER_MODE = 3 << 17,
     LVT_PERIODIC = 1 << 17,

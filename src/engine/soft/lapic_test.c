@@ -28,7 +28,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     f->partition.physical_bits = 40;
-    f->partition.tsc_hz = time_host_tsc_hz();
+    f->partition.tsc_hz = engine_tsc_hz();
     for (unsigned i = 0; i < CPUS; i++) {
         struct cpu *cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~(size_t)63);
         assert_non_null(cpu);
@@ -289,18 +289,18 @@ static void one_shot_timer(void **state)
     lapic_mmio_write(cpu, LAPIC_DIVIDE, 0xb); /* by 1 */
     lapic_mmio_write(cpu, LAPIC_LVT_TIMER_REG, 0x30);
     uint64_t before = clock_monotonic_ns();
-    lapic_mmio_write(cpu, LAPIC_INITIAL_COUNT, 2000000);
+    lapic_mmio_write(cpu, LAPIC_INITIAL_COUNT, 50000); /* of 40 ns */
     assert_true(atomic_load(&cpu->pending) & PENDING_TIMER);
     uint64_t deadline = lapic_timer_deadline_ns(cpu);
     assert_in_range(deadline, before + 2000000, clock_monotonic_ns() + 2000000);
     lapic_timer_poll(cpu);
     assert_false(requested(cpu, 0x30));
-    assert_in_range(lapic_mmio_read(cpu, LAPIC_CURRENT_COUNT), 1, 2000000);
+    assert_in_range(lapic_mmio_read(cpu, LAPIC_CURRENT_COUNT), 1, 50000);
     sleep_ns(3000000);
     lapic_timer_poll(cpu);
     assert_true(requested(cpu, 0x30));
     assert_int_equal(lapic_mmio_read(cpu, LAPIC_CURRENT_COUNT), 0);
-    assert_int_equal(lapic_mmio_read(cpu, LAPIC_INITIAL_COUNT), 2000000);
+    assert_int_equal(lapic_mmio_read(cpu, LAPIC_INITIAL_COUNT), 50000);
     assert_int_equal(lapic_timer_deadline_ns(cpu), 0);
 }
 
@@ -309,7 +309,7 @@ static void periodic_timer(void **state)
     struct cpu *cpu = first(state);
     lapic_mmio_write(cpu, LAPIC_DIVIDE, 0); /* by 2 */
     lapic_mmio_write(cpu, LAPIC_LVT_TIMER_REG, 0x30 | LVT_PERIODIC);
-    lapic_mmio_write(cpu, LAPIC_INITIAL_COUNT, 500000);
+    lapic_mmio_write(cpu, LAPIC_INITIAL_COUNT, 12500);
     uint64_t start = lapic_timer_deadline_ns(cpu) - 1000000;
     sleep_ns(2500000);
     lapic_timer_poll(cpu);
@@ -324,15 +324,15 @@ static void periodic_timer(void **state)
 static void absurdly_short_period_does_not_keep_the_host_busy(void **state)
 {
     struct cpu *cpu = first(state);
-    enum { LEAST_NS = 10000 };
+    enum { LEAST_NS = 10000, COUNT_NS = 40 };
     lapic_mmio_write(cpu, LAPIC_DIVIDE, 0xb); /* by 1 */
     lapic_mmio_write(cpu, LAPIC_LVT_TIMER_REG, 0x30 | LVT_PERIODIC);
-    for (uint32_t count = 1; count < LEAST_NS; count = count * 3 + 1) {
+    for (uint32_t count = 1; count < LEAST_NS / COUNT_NS; count = count * 3 + 1) {
         lapic_mmio_write(cpu, LAPIC_INITIAL_COUNT, count);
         uint64_t start = cpu->lapic.timer_start_ns;
         uint64_t deadline = lapic_timer_deadline_ns(cpu);
         assert_true(deadline >= start + LEAST_NS && deadline < start + 100 * LEAST_NS);
-        assert_int_equal((deadline - start) % count, 0);
+        assert_int_equal((deadline - start) % ((uint64_t)count * COUNT_NS), 0);
     }
     sleep_ns(1000000);
     lapic_timer_poll(cpu);

@@ -1,10 +1,9 @@
 /*
  * The local APIC's timer: one-shot, periodic, TSC deadline.
  *
- * It counts nanoseconds of the host's monotonic clock, divided as the divide register says: a bus
- * of 1 GHz, which CPUID leaf 0x15 tells as the crystal's frequency. Nothing ticks here; deadlines
- * are computed and the run loop arms a host timer. Source: Intel SDM vol. 3A § 10.5.4. Live code:
- * see cpu.h, rule 2.
+ * It counts a bus of 25 MHz, made of the host's monotonic clock, divided as the divide register
+ * says. Nothing ticks here; deadlines are computed and the run loop arms a host timer. Source:
+ * Intel SDM vol. 3A § 10.5.4. Live code: see cpu.h, rule 2.
  */
 #include "base/clock.h"
 #include "engine/soft/lapic_registers.h"
@@ -32,7 +31,7 @@ static uint32_t timer_mode(const struct lapic *lapic)
 static uint64_t divisor(const struct lapic *lapic)
 {
     uint32_t code = (lapic->divide & 3) | ((lapic->divide >> 1) & 4);
-    return code == 7 ? 1 : UINT64_C(2) << code;
+    return (code == 7 ? 1 : UINT64_C(2) << code) * (NS_PER_SECOND / LAPIC_TIMER_HZ);
 }
 
 static uint64_t period_ns(const struct lapic *lapic)

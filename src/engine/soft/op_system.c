@@ -461,5 +461,14 @@ int op_vmcall(struct cpu *cpu, const struct op *op)
         return fault(cpu, VECTOR_UD);
     cpu->rip = op_next_rip(cpu, op);
     cpu->exit->kind = ENGINE_EXIT_HYPERCALL;
+    cpu->exit->hypercall.long_mode = cpu_long(cpu);
+    cpu->exit->hypercall.rax = cpu->gpr[GPR_RAX];
+    cpu->exit->hypercall.rbx = cpu->gpr[GPR_RBX];
+    cpu->exit->hypercall.rcx = cpu->gpr[GPR_RCX];
+    cpu->exit->hypercall.rdx = cpu->gpr[GPR_RDX];
+    cpu->exit->hypercall.rsi = cpu->gpr[GPR_RSI];
+    cpu->exit->hypercall.rdi = cpu->gpr[GPR_RDI];
+    cpu->exit->hypercall.r8 = cpu->gpr[GPR_R8];
+    cpu->called = true;
     return STEP_LEAVE;
 }

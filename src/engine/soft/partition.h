@@ -37,7 +37,6 @@ struct soft_partition {
     uint64_t xcr0_supported;
     uint32_t mxcsr_mask;
     unsigned physical_bits; /* MAXPHYADDR */
-    int64_t tsc_offset;     /* guest TSC = host TSC + this, so that it starts at 0 */
     uint64_t tsc_hz;
     struct code_cache *code;
     _Atomic uint64_t epoch;     /* (a) see code.h */
@@ -54,7 +53,4 @@ static inline void partition_mark_dirty(struct soft_partition *partition, uint64
 
 /* cpuid.c */
 int cpuid_build(struct soft_partition *partition, struct reason *reason);
-/* time.c: find the host's TSC frequency once. */
-uint64_t time_host_tsc_hz(void);
-
 #endif

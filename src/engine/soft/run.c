@@ -150,6 +150,8 @@ static int service(struct cpu *cpu)
         lapic_timer_poll(cpu);
         timer_arm(cpu);
     }
+    if (take(cpu, PENDING_FLUSH))
+        tlb_flush_all(cpu);
     if (take(cpu, PENDING_YIELD))
         (void)sched_yield();
     if (take(cpu, PENDING_KICK)) {
@@ -222,10 +224,19 @@ static int run_block(struct cpu *cpu)
 
 /* ---- single instructions ---- */
 
+/* Without interrupts to wake it, it does not halt: it may wake for no reason at any time. */
+static void halt_if_asked(struct cpu *cpu)
+{
+    if (cpu->halt_next && (cpu->flags & FLAG_IF) != 0)
+        cpu->activity = ENGINE_ACTIVITY_HALTED;
+    cpu->halt_next = false;
+}
+
 /* The traps of an instruction that has completed. */
 static int after_single(struct cpu *cpu, int step, uint64_t flags_before)
 {
     exit_forget(cpu);
+    halt_if_asked(cpu);
     uint64_t dr6 = cpu->debug_trap;
     if ((flags_before & FLAG_TF) != 0 && !cpu->entered)
         dr6 |= DR6_BS;
@@ -266,6 +277,7 @@ static int run_single(struct cpu *cpu)
     }
     if (step == STEP_FAULT) {
         exit_forget(cpu);
+        cpu->halt_next = false;
         cpu->debug_trap = 0;
         cpu->shadow = SHADOW_NONE;
         return exception_deliver(cpu);
@@ -302,11 +314,23 @@ static void take_answer(struct cpu *cpu, const struct engine_exit *exit)
         reply.address = exit->msr.index;
         reply.value = exit->msr.value;
         reply.refused = exit->msr.refused;
+        cpu->halt_next = exit->msr.halt && !exit->msr.refused;
         break;
     default:
         return;
     }
     cpu->reply[cpu->reply_count++] = reply;
+}
+
+/* The caller has served the last run()'s hypercall, Intel SDM vol. 3C § 26.1.3: VMCALL. */
+static void take_result(struct cpu *cpu, const struct engine_exit *exit)
+{
+    cpu->called = false;
+    if (exit->kind != ENGINE_EXIT_HYPERCALL)
+        return;
+    uint64_t mask = exit->hypercall.long_mode ? UINT64_MAX : UINT32_MAX;
+    cpu->gpr[GPR_RAX] = exit->hypercall.rax & mask;
+    cpu->gpr[GPR_RDX] = exit->hypercall.rdx & mask;
 }
 
 static int run_until_exit(struct cpu *cpu)
@@ -327,6 +351,8 @@ int run_vcpu(struct cpu *cpu, struct engine_exit *exit)
 {
     if (cpu->asked)
         take_answer(cpu, exit);
+    if (cpu->called)
+        take_result(cpu, exit);
     cpu->exit = exit;
     cpu->asked = false;
     atomic_store(&cpu->outside, false);

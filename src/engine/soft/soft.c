@@ -2,13 +2,14 @@
  * The software engine behind the seam of engine.h.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <x86intrin.h>
 
 #include "engine/soft/code.h"
 #include "engine/soft/cpu.h"
+#include "engine/soft/lapic_registers.h"
 #include "engine/soft/paging.h"
 #include "engine/soft/partition.h"
 #include "engine/soft/run.h"
@@ -55,8 +56,7 @@ static void set_up(struct soft_partition *soft, const struct engine_config *conf
     soft->mem = config->mem;
     soft->ram = mem_base(config->mem);
     soft->ram_end = mem_end(config->mem);
-    soft->tsc_hz = time_host_tsc_hz();
-    soft->tsc_offset = -(int64_t)__rdtsc();
+    soft->tsc_hz = engine_tsc_hz();
     (void)pthread_mutex_init(&soft->split_lock, NULL);
     atomic_store(&soft->epoch, 1);
 }
@@ -341,6 +341,8 @@ static int set(struct engine_vcpu *vcpu, const struct engine_registers *register
     load_pdptes(cpu);
     exit_forget(cpu);
     cpu->asked = false;
+    cpu->called = false;
+    cpu->halt_next = false;
     tlb_flush_all(cpu);
     tlb_switch(cpu, (cpu->cr4 & CR4_PCIDE) ? (uint16_t)(cpu->cr3 & 0xfff) : 0, false);
     cpu_mode_changed(cpu);
@@ -352,6 +354,80 @@ static int set(struct engine_vcpu *vcpu, const struct engine_registers *register
 static int visit_state(struct engine_vcpu *vcpu, struct state_visitor *visitor)
 {
     return lapic_visit_state(&vcpu->cpu, visitor);
+}
+
+/* ---- what a hypervisor interface offers ---- */
+
+static bool access_x2apic(struct cpu *cpu, enum engine_apic_register which, bool write,
+                          uint64_t *value)
+{
+    static const uint32_t offsets[] = {
+        [ENGINE_APIC_EOI] = LAPIC_EOI,
+        [ENGINE_APIC_ICR] = LAPIC_ICR,
+        [ENGINE_APIC_TPR] = LAPIC_TPR,
+    };
+    uint32_t index = LAPIC_X2APIC_MSRS + (offsets[which] >> 4);
+    return write ? lapic_msr_write(cpu, index, *value) : lapic_msr_read(cpu, index, value);
+}
+
+static void write_xapic(struct cpu *cpu, enum engine_apic_register which, uint64_t value)
+{
+    switch (which) {
+    case ENGINE_APIC_EOI:
+        lapic_mmio_write(cpu, LAPIC_EOI, 0);
+        break;
+    case ENGINE_APIC_ICR:
+        lapic_mmio_write(cpu, LAPIC_ICR_HIGH, (uint32_t)(value >> 32));
+        lapic_mmio_write(cpu, LAPIC_ICR, (uint32_t)value);
+        break;
+    case ENGINE_APIC_TPR:
+        lapic_mmio_write(cpu, LAPIC_TPR, (uint32_t)value);
+        break;
+    }
+}
+
+static uint64_t read_xapic(struct cpu *cpu, enum engine_apic_register which)
+{
+    if (which == ENGINE_APIC_TPR)
+        return lapic_mmio_read(cpu, LAPIC_TPR);
+    return (uint64_t)lapic_mmio_read(cpu, LAPIC_ICR_HIGH) << 32 | lapic_mmio_read(cpu, LAPIC_ICR);
+}
+
+static int apic(struct engine_vcpu *vcpu, enum engine_apic_register which, bool write,
+                uint64_t *value)
+{
+    struct cpu *cpu = &vcpu->cpu;
+    if (which == ENGINE_APIC_EOI && !write)
+        return -EINVAL;
+    if (lapic_is_x2apic(&cpu->lapic))
+        return access_x2apic(cpu, which, write, value) ? 0 : -EINVAL;
+    if (lapic_page(cpu) == UINT64_MAX)
+        return -EINVAL;
+    if (write)
+        write_xapic(cpu, which, *value);
+    else
+        *value = read_xapic(cpu, which);
+    return 0;
+}
+
+/*
+ * A vCPU that is outside sees its bit before it touches memory again: it says that it is inside
+ * first and looks at its bits then, here it is the other way round.
+ */
+static void flush_tlb(struct engine_partition *partition, uint64_t vcpu_set)
+{
+    struct soft_partition *soft = &partition->soft;
+    for (unsigned i = 0; i < soft->config.vcpu_count; i++) {
+        if ((vcpu_set >> i & 1) != 0 && soft->cpu[i] != NULL)
+            (void)atomic_fetch_or(&soft->cpu[i]->pending, PENDING_FLUSH);
+    }
+    for (unsigned i = 0; i < soft->config.vcpu_count; i++) {
+        const struct cpu *cpu = soft->cpu[i];
+        if ((vcpu_set >> i & 1) == 0 || cpu == NULL)
+            continue;
+        while (!atomic_load(&cpu->outside) && (atomic_load(&cpu->pending) & PENDING_FLUSH) != 0)
+            (void)sched_yield();
+    }
 }
 
 const struct engine_ops soft_engine = {
@@ -370,4 +446,6 @@ const struct engine_ops soft_engine = {
     .set = set,
     .raise = raise_event,
     .visit_state = visit_state,
+    .apic = apic,
+    .flush_tlb = flush_tlb,
 };

@@ -1,5 +1,6 @@
 /* The seam: partitions, mappings, dirty pages, registers in and out. */
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -280,9 +281,150 @@ static void hypercall_leaves_behind_its_instruction(void **state)
     guest_start(g, CODE_AT);
     assert_int_equal(guest_run(g), ENGINE_EXIT_HYPERCALL);
     assert_int_equal(g->cpu->rip, CODE_AT + 3);
-    g->cpu->gpr[GPR_RAX] = 17;
+    g->exit.hypercall.rax = 17;
     assert_int_equal(guest_run_to_port(g), PORT_DONE);
     assert_int_equal(g->cpu->gpr[GPR_RCX], 17);
+}
+
+static void hypercall_shows_its_registers(void **state)
+{
+    struct guest *g = *state;
+    PLACE(g, CODE_AT, "\x0f\x01\xc1"); /* vmcall */
+    g->soft->config.hypervisor_leaf_count = 1;
+    guest_start(g, CODE_AT);
+    for (unsigned i = GPR_RAX; i <= GPR_R8; i++)
+        g->cpu->gpr[i] = i == GPR_RSP ? STACK_TOP : UINT64_C(0x1111111111111111) * i;
+    assert_int_equal(guest_run(g), ENGINE_EXIT_HYPERCALL);
+    assert_true(g->exit.hypercall.long_mode);
+    assert_int_equal(g->exit.hypercall.rcx, 0x1111111111111111);
+    assert_int_equal(g->exit.hypercall.rdx, 0x2222222222222222);
+    assert_int_equal(g->exit.hypercall.rbx, 0x3333333333333333);
+    assert_int_equal(g->exit.hypercall.rsi, 0x6666666666666666);
+    assert_int_equal(g->exit.hypercall.rdi, 0x7777777777777777);
+    assert_int_equal(g->exit.hypercall.r8, 0x8888888888888888);
+    assert_int_equal(guest_run_to_port(g), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 0);
+    assert_int_equal(g->cpu->gpr[GPR_RDX], 0x2222222222222222);
+}
+
+static void results_in_32_bit_code_are_low_halves(void **state)
+{
+    struct guest *g = *state;
+    guest_use_protected(g, 0);
+    PLACE(g, CODE_AT, "\x0f\x01\xd9"); /* vmmcall */
+    g->soft->config.hypervisor_leaf_count = 1;
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run(g), ENGINE_EXIT_HYPERCALL);
+    assert_false(g->exit.hypercall.long_mode);
+    g->exit.hypercall.rax = UINT64_C(0x100000002);
+    g->exit.hypercall.rdx = UINT64_C(0x300000004);
+    assert_int_equal(guest_run_to_port(g), PORT_DONE);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 2);
+    assert_int_equal(g->cpu->gpr[GPR_RDX], 4);
+}
+
+/* ---- what a hypervisor interface needs of the processor ---- */
+
+static void ask_for_msr(struct guest *g)
+{
+    g->soft->config.exit_msr_first = 0x40000000;
+    g->soft->config.exit_msr_last = 0x400000ff;
+    PLACE(g, CODE_AT, "\xb9\xf0\x00\x00\x40\x0f\x32"); /* mov ecx, 0x400000f0; rdmsr */
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run(g), ENGINE_EXIT_MSR_READ);
+    assert_int_equal(g->exit.msr.index, 0x400000f0);
+    assert_false(g->exit.msr.halt);
+    g->exit.msr.value = 5;
+    g->exit.msr.halt = true;
+}
+
+static void reading_an_msr_can_halt(void **state)
+{
+    struct guest *g = *state;
+    g->cpu->flags |= FLAG_IF;
+    ask_for_msr(g);
+    soft_engine.kick(g->vcpu);
+    assert_int_equal(guest_run(g), ENGINE_EXIT_KICKED); /* before the instruction has completed */
+    struct engine_interrupt message = {.vector = 0x31};
+    lapic_mmio_write(g->cpu, 0xf0, 0x1ff);
+    assert_int_equal(soft_engine.interrupt(g->partition, &message), 0);
+    g->cpu->flags |= FLAG_IF;
+    assert_int_equal(guest_run_to_port(g), 0x31);
+    assert_int_equal(guest_frame(g, 0), CODE_AT + 7);
+    assert_int_equal(g->cpu->gpr[GPR_RAX], 5);
+}
+
+static void without_interrupts_an_msr_does_not_halt(void **state)
+{
+    struct guest *g = *state;
+    ask_for_msr(g);
+    assert_int_equal(guest_run_to_port(g), PORT_DONE);
+}
+
+static uint64_t apic_read(struct guest *g, enum engine_apic_register which)
+{
+    uint64_t value = 0;
+    assert_int_equal(soft_engine.apic(g->vcpu, which, false, &value), 0);
+    return value;
+}
+
+static int apic_write(struct guest *g, enum engine_apic_register which, uint64_t value)
+{
+    return soft_engine.apic(g->vcpu, which, true, &value);
+}
+
+static void check_apic_registers(struct guest *g, uint64_t other)
+{
+    uint64_t value = 0;
+    assert_int_equal(apic_write(g, ENGINE_APIC_TPR, 0x40), 0);
+    assert_int_equal(apic_read(g, ENGINE_APIC_TPR), 0x40);
+    assert_int_equal(lapic_read_cr8(g->cpu), 4);
+    assert_int_equal(apic_write(g, ENGINE_APIC_TPR, 0), 0);
+    assert_int_equal(apic_write(g, ENGINE_APIC_ICR, other | 0x52), 0);
+    assert_int_equal(apic_read(g, ENGINE_APIC_ICR), other | 0x52);
+    assert_true(atomic_load(&g->cpus[1]->lapic.irr[0x52 / 32]) & 1 << 0x52 % 32);
+    lapic_accept(g->cpu, 0x61);
+    assert_int_equal(lapic_pending_vector(g->cpu), -1);
+    assert_int_equal(apic_write(g, ENGINE_APIC_EOI, 0), 0);
+    assert_int_equal(g->cpu->lapic.isr[0x61 / 32], 0);
+    assert_int_equal(soft_engine.apic(g->vcpu, ENGINE_APIC_EOI, false, &value), -EINVAL);
+}
+
+static void apic_registers_are_those_of_both_modes(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create(2);
+    lapic_mmio_write(g->cpu, 0xf0, 0x1ff);
+    lapic_mmio_write(g->cpus[1], 0xf0, 0x1ff);
+    check_apic_registers(g, UINT64_C(1) << 56);
+    assert_true(lapic_msr_write(g->cpu, 0x1b, 0xfee00d00));
+    check_apic_registers(g, UINT64_C(1) << 32);
+    assert_int_equal(apic_write(g, ENGINE_APIC_TPR, 0x100), -EINVAL);
+    assert_true(lapic_msr_write(g->cpu, 0x1b, 0xfee00000));
+    assert_int_equal(apic_write(g, ENGINE_APIC_TPR, 0), -EINVAL);
+    guest_destroy(g);
+}
+
+/* It reads a page until what it sees there changes, by a translation that only a flush renews. */
+static void flush_reaches_a_running_processor(void **state)
+{
+    (void)state;
+    enum { OTHER_AT = DATA_AT + 0x2000 };
+    struct guest *g = guest_create(2);
+    guest_use_long(g, 1);
+    guest_write64(g, DATA_AT, 1);
+    g->cpus[1]->gpr[GPR_RBX] = DATA_AT;
+    /* l: inc qword [rbx + 0x100]; cmp byte [rbx], 1; je l */
+    PLACE(g, CODE_AT, "\x48\xff\x83\x00\x01\x00\x00\x80\x3b\x01\x74\xf4");
+    guest_begin(g, 1);
+    while (__atomic_load_n((uint64_t *)(void *)(g->ram + DATA_AT + 0x100), __ATOMIC_RELAXED) < 1000)
+        (void)sched_yield();
+    guest_map(g, DATA_AT, OTHER_AT | PAGE_P | PAGE_W | PAGE_U);
+    soft_engine.flush_tlb(g->partition, 1 << 1);
+    guest_write64(g, OTHER_AT, 2);
+    assert_int_equal(guest_end(g, 1), PORT_DONE);
+    soft_engine.flush_tlb(g->partition, 3); /* nobody runs: it does not wait */
+    guest_destroy(g);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
@@ -305,6 +447,12 @@ int main(void)
         TEST(vector_state_passes_through_the_registers),
         TEST(set_loads_the_page_directory_pointers_of_pae),
         TEST(hypercall_leaves_behind_its_instruction),
+        TEST(hypercall_shows_its_registers),
+        TEST(results_in_32_bit_code_are_low_halves),
+        TEST(reading_an_msr_can_halt),
+        TEST(without_interrupts_an_msr_does_not_halt),
+        cmocka_unit_test(apic_registers_are_those_of_both_modes),
+        cmocka_unit_test(flush_reaches_a_running_processor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,7 @@ enum {
 #define FEATURE_HYPERVISOR (1u << 31)
 enum { MEASURE_NS = 40000000, MEASURE_TRIES = 16 };
 
-static uint64_t read_tsc(void)
+uint64_t engine_host_tsc(void)
 {
     uint32_t low;
     uint32_t high;
@@ -25,7 +25,7 @@ static uint64_t read_tsc(void)
 
 uint64_t guest_tsc(const struct cpu *cpu)
 {
-    return read_tsc() + (uint64_t)cpu->partition->tsc_offset +
+    return engine_host_tsc() + (uint64_t)cpu->partition->config.tsc_offset +
            (uint64_t)(cpu->tsc_shift + cpu->tsc_adjust);
 }
 
@@ -73,9 +73,9 @@ static struct instant read_instant(void)
     struct instant best = {0, 0};
     uint64_t best_gap = UINT64_MAX;
     for (unsigned i = 0; i < MEASURE_TRIES; i++) {
-        uint64_t before = read_tsc();
+        uint64_t before = engine_host_tsc();
         uint64_t ns = clock_ns(CLOCK_MONOTONIC_RAW);
-        uint64_t gap = read_tsc() - before;
+        uint64_t gap = engine_host_tsc() - before;
         if (gap < best_gap) {
             best_gap = gap;
             best = (struct instant){before + gap / 2, ns};
@@ -106,7 +106,12 @@ static void find_host_hz(void)
         host_hz = hz_measured();
 }
 
-uint64_t time_host_tsc_hz(void)
+uint64_t engine_apic_hz(void)
+{
+    return LAPIC_TIMER_HZ;
+}
+
+uint64_t engine_tsc_hz(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, find_host_hz);

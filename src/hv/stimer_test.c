@@ -1,0 +1,127 @@
+/* cmocka needs what it builds on before itself. */
+/* clang-format off */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "hv/hv_fixture.h"
+/* clang-format on */
+
+#include <time.h>
+
+#include "base/clock.h"
+
+enum {
+    CONFIG = HV_MSR_STIMER0_CONFIG,
+    COUNT = CONFIG + 1,
+    DIRECT = 1 << 12 | 0xed << 4,
+    ON = 1,
+    PERIODIC = 2,
+    AUTO = 8,
+    SINT2 = 2 << 16
+};
+
+static void wait_ms(long ms)
+{
+    const struct timespec pause = {.tv_nsec = ms * 1000000};
+    (void)nanosleep(&pause, NULL);
+}
+
+static uint64_t now(struct fixture *f)
+{
+    return hv_reference_time(f->hv);
+}
+
+static void one_shot_fires_once_and_switches_off(void **state)
+{
+    struct fixture *f = *state;
+    write_msr(f, 1, CONFIG, DIRECT | AUTO);
+    write_msr(f, 1, COUNT, now(f) + 20000);
+    assert_int_equal(read_msr(f, 1, CONFIG), DIRECT | AUTO | ON);
+    assert_int_not_equal(f->timer[1], 0);
+    hv_timer_expired(f->hv, 1); /* too early: nothing */
+    assert_int_equal(f->interrupts[1][0xed], 0);
+    wait_ms(10);
+    hv_timer_expired(f->hv, 1);
+    hv_timer_expired(f->hv, 1);
+    assert_int_equal(f->interrupts[1][0xed], 1);
+    assert_int_equal(read_msr(f, 1, CONFIG) & ON, 0);
+    assert_int_equal(f->timer[1], 0);
+}
+
+static void a_time_that_has_passed_fires_at_once(void **state)
+{
+    struct fixture *f = *state;
+    write_msr(f, 0, CONFIG, DIRECT | AUTO);
+    write_msr(f, 0, COUNT, 1);
+    assert_int_equal(f->interrupts[0][0xed], 1);
+}
+
+static void periods_that_were_missed_are_one(void **state)
+{
+    struct fixture *f = *state;
+    write_msr(f, 0, COUNT, 10000);
+    write_msr(f, 0, CONFIG, DIRECT | PERIODIC | ON);
+    wait_ms(20);
+    hv_timer_expired(f->hv, 0);
+    assert_int_equal(f->interrupts[0][0xed], 1);
+    assert_true(f->timer[0] > clock_monotonic_ns() - 1000000);
+    write_msr(f, 0, COUNT, 0);
+    assert_int_equal(f->timer[0], 0);
+}
+
+static void messages_wait_for_a_page_and_a_slot(void **state)
+{
+    struct fixture *f = *state;
+    write_msr(f, 0, CONFIG, SINT2 | AUTO);
+    write_msr(f, 0, COUNT, 1); /* expires before there is a page */
+    enable_synic(f, 0);
+    uint8_t *slot = slot_of(f, 0, 2);
+    assert_int_equal(get_le32(slot), 0x80000010);
+    assert_int_equal(slot[4], 24);
+    assert_int_equal(get_le64(slot + 24), 1);
+    write_msr(f, 0, COUNT, 1); /* the slot is taken */
+    assert_int_equal(slot[5] & 1, 1);
+    put_le32(slot, 0);
+    write_msr(f, 0, HV_MSR_EOM, 0);
+    assert_int_equal(get_le32(slot), 0x80000010);
+    assert_int_equal(f->interrupts[0][0xf3], 2);
+}
+
+static void a_timer_that_leads_nowhere_stays_off(void **state)
+{
+    struct fixture *f = *state;
+    write_msr(f, 0, COUNT, 1);
+    write_msr(f, 0, CONFIG, ON);
+    assert_int_equal(read_msr(f, 0, CONFIG) & ON, 0);
+}
+
+static void the_earliest_is_what_the_host_is_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    for (uint32_t i = 0; i < 4; i++)
+        write_msr(f, 0, CONFIG + 2 * i, DIRECT | AUTO);
+    write_msr(f, 0, COUNT, now(f) + 500000000);
+    uint64_t late = f->timer[0];
+    write_msr(f, 0, COUNT + 6, now(f) + 100000000);
+    assert_true(f->timer[0] < late);
+    write_msr(f, 0, COUNT + 2, UINT64_MAX);
+    assert_true(f->timer[0] < late);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HV_TEST(one_shot_fires_once_and_switches_off),
+        HV_TEST(a_time_that_has_passed_fires_at_once),
+        HV_TEST(periods_that_were_missed_are_one),
+        HV_TEST(messages_wait_for_a_page_and_a_slot),
+        HV_TEST(a_timer_that_leads_nowhere_stays_off),
+        HV_TEST(the_earliest_is_what_the_host_is_asked_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
