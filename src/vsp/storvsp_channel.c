@@ -112,7 +112,9 @@ void storvsp_channel_send_rescan(struct storvsp *storvsp)
     const struct storvsp_channel *primary = &storvsp->channel[0];
     uint8_t packet[STORVSP_PACKET] = {STORVSP_ENUMERATE_BUS};
 
-    if (!storvsp->rescan_due || !primary->open || storvsp->phase != STORVSP_READY)
+    /* Guests of 2.0 do not know of it. */
+    if (!storvsp->rescan_due || !primary->open || storvsp->phase != STORVSP_READY ||
+        storvsp->version < STORVSP_VERSION_4_2)
         return;
     size_t length = storvsp->version < STORVSP_VERSION_5_1 ? STORVSP_PACKET_LEAST : STORVSP_PACKET;
     if (vmbus_send(primary->vmbus, packet, length, 0, false) != -EAGAIN)

@@ -82,6 +82,19 @@ static void guest_hears_of_units_that_come_and_go(void **state)
     assert_int_equal(guest_test_ready(g, 7), SRB_STATUS_INVALID_LUN);
 }
 
+static void old_guests_get_short_news_and_the_oldest_none(void **state)
+{
+    struct guest *g = *state;
+    guest_connect(g, STORVSP_VERSION_4_2);
+    assert_int_equal(storvsp_add(g->storvsp, 7, g->target[1]), 0);
+    assert_true(guest_take(g, 0));
+    assert_int_equal(g->answer.length, STORVSP_PACKET_LEAST);
+    fake_guest_close(guest_channel(g, 0));
+    guest_connect(g, STORVSP_VERSION_2_0);
+    assert_int_equal(storvsp_remove(g->storvsp, 7, guest_removed, g), 0);
+    assert_false(guest_take(g, 0));
+}
+
 static void removal_waits_for_commands_in_flight(void **state)
 {
     struct guest *g = *state;
@@ -257,6 +270,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(places_are_taken_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(guest_hears_of_units_that_come_and_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(old_guests_get_short_news_and_the_oldest_none, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(removal_waits_for_commands_in_flight, set_up, tear_down),
         cmocka_unit_test_setup_teardown(next_guest_finds_units_as_at_power_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(pause_waits_and_resume_goes_on, set_up, tear_down),
