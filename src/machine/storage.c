@@ -1,5 +1,7 @@
 /* The disks of a machine: SCSI targets behind the storage controllers of VMBus. */
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "disk/disk.h"
 #include "machine/machine_private.h"
@@ -26,10 +28,17 @@ static int create_controller(struct machine *machine, unsigned index, struct rea
     return storvsp_create(&config, &machine->controllers[index], reason);
 }
 
+/* An image without an id, a raw one, is known by its place. */
 static int create_target(const struct machine_disk *disk, struct scsi_target **ret)
 {
-    const struct scsi_identity identity = {.serial = disk->serial};
+    static const uint8_t none[16];
+    char place[32];
+    struct scsi_identity identity = {.serial = disk->serial};
 
+    (void)snprintf(place, sizeof(place), "PARTITA-%u-%u", disk->controller, disk->lun);
+    if (!disk->dvd && identity.serial == NULL &&
+        memcmp(disk_geometry(disk->disk)->id, none, sizeof(none)) == 0)
+        identity.serial = place;
     return disk->dvd ? scsi_dvd_create(disk->disk, ret)
                      : scsi_disk_create(disk->disk, &identity, ret);
 }

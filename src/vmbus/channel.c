@@ -180,13 +180,23 @@ bool channel_announce_all(struct vmbus *vmbus)
     return !vmbus->offers_wanted || announce_end(vmbus);
 }
 
+static struct vmbus_channel *find_open(const struct vmbus *vmbus)
+{
+    struct vmbus_channel *at = vmbus->channels;
+    while (at != NULL && !at->open)
+        at = at->next;
+    return at;
+}
+
+/* A device that hears of `closed` may withdraw channels, others too: the list is looked at anew. */
 void channel_reset_all(struct vmbus *vmbus)
 {
     struct vmbus_channel *next = NULL;
 
+    for (struct vmbus_channel *at = find_open(vmbus); at != NULL; at = find_open(vmbus))
+        channel_close(at);
     for (struct vmbus_channel *at = vmbus->channels; at != NULL; at = next) {
         next = at->next;
-        channel_close(at);
         at->announced = false;
         if (at->rescinded)
             free_channel(at);

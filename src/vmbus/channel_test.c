@@ -146,6 +146,30 @@ static void interrupts_move_and_guests_of_5_3_hear_of_it(void **state)
     assert_int_not_equal(get_le32(message + MODIFY_RESPONSE_STATUS), 0);
 }
 
+static struct vmbus_channel *other;
+
+/* As a device with sub-channels does. */
+static void withdraw_other(void *owner, struct vmbus_channel *channel)
+{
+    device_closed(owner, channel);
+    vmbus_rescind(other);
+}
+
+static void closing_may_withdraw_a_channel_that_the_guest_never_heard_of(void **state)
+{
+    struct bus *bus = *state;
+    static struct vmbus_channel_ops ops;
+    const struct vmbus_offer offer = {.class_id = {1, 2, 3}, .instance_id = {4}, .subchannel = 1};
+    guest_open(bus);
+    assert_int_equal(vmbus_offer(bus->vmbus, &offer, &device_ops, bus, &other), 0);
+    ops = device_ops;
+    ops.closed = withdraw_other;
+    bus->channel->ops = &ops;
+    vmbus_reset(bus->vmbus);
+    assert_int_equal(bus->closed, 1);
+    assert_int_equal(bus->released, 1);
+}
+
 static void a_reset_closes_and_forgets(void **state)
 {
     struct bus *bus = *state;
@@ -170,6 +194,7 @@ int main(void)
         BUS_TEST(one_that_no_guest_knows_goes_at_once),
         BUS_TEST(interrupts_move_and_guests_of_5_3_hear_of_it),
         BUS_TEST(a_reset_closes_and_forgets),
+        BUS_TEST(closing_may_withdraw_a_channel_that_the_guest_never_heard_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
