@@ -110,5 +110,10 @@ def standard_kernel():
 
 
 @pytest.fixture(scope="session")
+def debian_image():
+    return output_of("demo/mkimage")
+
+
+@pytest.fixture(scope="session")
 def initramfs():
     return output_of("demo/mkinitramfs")

@@ -38,7 +38,7 @@ def test_options_are_those_of_the_command(complete):
     assert complete("run", "--m") == ["--module", "--memory"]
     assert "--test-devices" in complete("run", "")
     assert complete("host", "--") == ["--json", "--help"]
-    assert complete("run", "--kernel", "k", "--no") == ["--no-reboot"]
+    assert complete("run", "--kernel", "k", "--no") == ["--no-hyperv", "--no-reboot"]
 
 
 def test_values(complete):

@@ -1,0 +1,207 @@
+"""Debian's own Hyper-V drivers: a guest from a disk, its disks, its clock, and what it survives."""
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pexpect
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# A boot takes half a minute; the limit is for a machine that does ten other things.
+BOOT_SECONDS = 400
+PROMPT = "root@partita:~# "
+MIB = 1 << 20
+
+
+def sparse(path, size):
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+class Debian:
+    """A guest at its shell."""
+
+    def __init__(self, partita, *words, cpus=1):
+        self.child = pexpect.spawn(partita, ["run", "-m", "1G", "-c", str(cpus), *map(str, words)],
+                                   timeout=BOOT_SECONDS, dimensions=(40, 200), encoding="latin-1")
+        self.child.expect("automatic login")
+        self.child.expect_exact(PROMPT)
+        # No colours, no paste brackets, and the kernel's messages stay in dmesg.
+        self.run("bind 'set enable-bracketed-paste off'; dmesg -n 1; export TERM=dumb")
+
+    def run(self, command, timeout=240):
+        """What a command says."""
+        self.child.sendline(command)
+        self.child.expect_exact(PROMPT, timeout=timeout)
+        text = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", self.child.before).replace("\r", "")
+        return text.partition("\n")[2].strip()
+
+    def power_off(self):
+        self.child.sendline("systemctl poweroff")
+        self.child.expect(pexpect.EOF, timeout=BOOT_SECONDS)
+        self.child.close()
+        return self.child.exitstatus
+
+
+@pytest.fixture(scope="module")
+def disks(debian_image, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("disks")
+    shutil.copy(debian_image, folder / "root.raw")
+    sparse(folder / "data.raw", 256 * MIB)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def debian(partita, disks):
+    guest = Debian(partita, "--disk", disks / "root.raw", "--disk", disks / "data.raw", cpus=4)
+    yield guest
+    assert guest.power_off() == 0
+
+
+def test_the_guest_sees_hyperv(debian):
+    assert debian.run("systemd-detect-virt") == "microsoft"
+    assert debian.run("nproc") == "4"
+    clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    assert debian.run(f"cat {clock}") == "hyperv_clocksource_tsc_page"
+    assert "Vmbus version:5.3" in debian.run("dmesg | grep Vmbus")
+    assert debian.run("findmnt -no SOURCE /") == "/dev/sda1"
+
+
+def test_its_drivers_do_not_complain(debian):
+    assert debian.run("dmesg | grep -iE 'hv_|hyper-v|vmbus|storvsc|sd [0-9]' | "
+                      "grep -iE 'warn|error|fail|bug|timed out|unexpected'") == ""
+    assert debian.run("dmesg | grep -E 'WARNING|BUG:|unchecked MSR|Call Trace'") == ""
+
+
+def test_every_channel_is_used(debian):
+    """The controller of four processors has sub-channels, and each carries interrupts."""
+    used = debian.run("cat /sys/bus/vmbus/devices/*/channels/*/interrupts").split()
+    assert len(used) == 4
+
+
+def test_what_is_written_is_read_back(debian):
+    said = debian.run("fio --name=v --filename=/dev/sdb --rw=randwrite --bs=4k --size=32M "
+                      "--ioengine=psync --numjobs=2 --offset_increment=64M --direct=1 --verify=crc32c "
+                      "--do_verify=1 --minimal --group_reporting >/tmp/fio; echo status $?")
+    assert "status 0" in said
+
+
+def test_discard_gives_room_back(debian, disks):
+    path = disks / "data.raw"
+    debian.run("dd if=/dev/urandom of=/dev/sdb bs=1M seek=160 count=32 oflag=direct status=none; sync")
+    before = os.stat(path).st_blocks
+    debian.run("blkdiscard -o $((160<<20)) -l $((32<<20)) /dev/sdb")
+    assert before - os.stat(path).st_blocks > 30 * MIB // 512
+
+
+def test_a_stopped_process_leaves_a_sane_clock(debian):
+    os.kill(debian.child.pid, signal.SIGSTOP)
+    time.sleep(10)
+    os.kill(debian.child.pid, signal.SIGCONT)
+    said = int(debian.run("date +%s"))
+    assert abs(said - time.time()) < 5
+    assert debian.run("dmesg | grep -iE 'clocksource.*unstable|rcu.*stall'") == ""
+
+
+def numbers_on(path):
+    """Which of the blocks that the guest numbered are there."""
+    found = set()
+    with open(path, "rb") as file:
+        file.seek(200 * MIB)
+        for block in iter(lambda: file.read(4096), b""):
+            digits = block[:8].strip(b"\0 \n")
+            if digits.isdigit():
+                found.add(int(digits))
+    return found
+
+
+def test_flushed_data_survives_a_kill(partita, disks):
+    """Killed in the midst of writes: what was acknowledged is there, and the file system recovers."""
+    root, data = disks / "killed.raw", disks / "numbers.raw"
+    shutil.copy(ROOT / "build/guest/image/root.raw", root)
+    sparse(data, 256 * MIB)
+    words = ("--disk", root, "--disk", data)
+    guest = Debian(partita, *words)
+    guest.child.sendline("i=0; while :; do i=$((i+1)); printf '%08d' $i >/tmp/n; truncate -s 4096 /tmp/n; "
+                         "dd if=/tmp/n of=/dev/sdb bs=4096 seek=$((51200+i)) oflag=direct conv=fsync "
+                         "status=none; echo x$i >>/root/log; echo done $i; done")
+    guest.child.expect("done 40\r", timeout=240)
+    os.kill(guest.child.pid, signal.SIGKILL)
+    rest = guest.child.read()
+    guest.child.close()
+    acknowledged = max([40, *map(int, re.findall(r"done (\d+)\r", rest))])
+    assert numbers_on(data) >= set(range(1, acknowledged + 1))
+    again = Debian(partita, *words)
+    assert "recover" in again.run("dmesg | grep -i ext4")
+    assert again.run("touch /root/writable && echo yes") == "yes"
+    assert again.power_off() == 0
+
+
+# ---- in an initramfs: seconds instead of half a minute ----
+
+def quick(partita, kernel, initramfs, *words, append="", cpus=1):
+    return pexpect.spawn(partita, ["run", "-k", str(kernel), "-i", str(initramfs), "-m", "512M", "-c",
+                                   str(cpus), "-a", f"console=ttyS0 demo=shell {append}",
+                                   *map(str, words)], timeout=BOOT_SECONDS, encoding="latin-1",
+                         dimensions=(40, 200))
+
+
+def shell(child, command):
+    child.sendline(f"{command}; echo en''d")
+    child.expect("\nend\r")
+    return child.before.replace("\r", "").partition("\n")[2].strip()
+
+
+def test_64_disks_on_a_controller(partita, kernel, initramfs, tmp_path):
+    words = []
+    for i in range(64):
+        words += ["--disk", sparse(tmp_path / f"{i}.raw", MIB)]
+    guest = quick(partita, kernel, initramfs, *words)
+    guest.expect("guest:/root# ")
+    assert shell(guest, "sleep 1; grep -c ' sd' /proc/partitions") == "64"
+    guest.terminate(force=True)
+
+
+def test_a_dvd_is_read(partita, kernel, initramfs, tmp_path):
+    disc = tmp_path / "disc.iso"
+    disc.write_bytes(os.urandom(300 * 2048))
+    guest = quick(partita, kernel, initramfs, "--dvd", disc)
+    guest.expect("guest:/root# ")
+    wanted = hashlib.sha256(disc.read_bytes()).hexdigest()
+    assert wanted in shell(guest, "dd if=/dev/sr0 bs=2048 count=300 2>/dev/null | sha256sum")
+    guest.terminate(force=True)
+
+
+def test_a_disk_may_be_read_only(partita, kernel, initramfs, tmp_path):
+    disk = sparse(tmp_path / "disk.raw", MIB)
+    guest = quick(partita, kernel, initramfs, "--disk", f"{disk},ro,at=1:5,serial=PAR-42")
+    guest.expect("guest:/root# ")
+    assert shell(guest, "cat /sys/block/sda/ro") == "1"
+    assert shell(guest, "ls -d /sys/block/sda/device/scsi_device/*").endswith(":0:0:5")
+    assert "PAR-42" in shell(guest, "cat /sys/block/sda/device/vpd_pg80 | tr -d '\\000'")
+    guest.terminate(force=True)
+
+
+def test_the_text_of_a_panic_reaches_the_host(partita, kernel, initramfs):
+    guest = quick(partita, kernel, initramfs, "--no-reboot", append="panic=-1", cpus=2)
+    guest.expect("guest:/root# ")
+    guest.sendline("echo c >/proc/sysrq-trigger")
+    guest.expect("partita: the guest reports a crash on vCPU")
+    guest.expect("sysrq triggered crash")
+    guest.expect(pexpect.EOF)
+    guest.close()
+    assert guest.exitstatus == 13
+
+
+def test_without_hyperv_there_is_none(partita, kernel, initramfs):
+    done = subprocess.run([partita, "run", "-k", kernel, "-i", initramfs, "-m", "512M", "--no-hyperv", "-a",
+                           "console=ttyS0 demo=report"], stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=BOOT_SECONDS, check=False)
+    assert done.returncode == 0
+    assert b"Hypervisor detected: Microsoft" not in done.stdout
