@@ -9,21 +9,27 @@ FUZZ_SECONDS ?= 60
 CHECK_ARGS   ?=
 BENCH_ARGS   ?=
 
-.PHONY: help build demo check bench fuzz format install clean
+.PHONY: help build demo demo-kernel check bench fuzz format install clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 24
 
 build: ## build/release: the program, optimised
 	@tools/install-deps build
 	@tools/configure release
 	@ninja -C build/release
 
-demo: ## boot Debian's kernel on the software engine
+demo: ## boot Debian from a disk on the software engine
 	@tools/install-deps build demo
 	@tools/configure release
 	@ninja --quiet -C build/release src/cli/partita
 	@demo/run
+
+demo-kernel: ## boot Debian's kernel alone, which takes seconds
+	@tools/install-deps build demo
+	@tools/configure release
+	@ninja --quiet -C build/release src/cli/partita
+	@demo/run kernel
 
 check: ## every test; the last line counts them
 	@tools/install-deps build check
