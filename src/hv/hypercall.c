@@ -24,6 +24,7 @@ enum {
     FAST_BYTES = 16,         /* in two registers */
     XMM_BYTES = 16 + 6 * 16, /* and in XMM0 to XMM5 */
     INPUT_ALIGNMENT = 8,
+    OUTPUT_BYTES = 8, /* of every call that has an output */
 };
 
 enum hypercall_code {
@@ -57,8 +58,8 @@ struct call {
     uint16_t fixed;   /* bytes of the fixed header */
     uint16_t element; /* bytes of an element; 0: not repeated */
     bool variable;    /* has a variable header: sets of processors */
-    uint16_t output;  /* bytes */
-    enum hv_status (*perform)(struct hv_vp *vp, const struct input *input, uint8_t *output);
+    enum hv_status (*perform)(struct hv_vp *vp, const struct input *input);
+    uint64_t (*query)(const struct hv_vp *vp); /* instead: its answer goes to the output */
 };
 
 /* ---- sets of processors ---- */
@@ -106,17 +107,15 @@ static enum hv_status flush(struct hv_vp *vp, uint64_t flags, uint64_t set)
     return HV_STATUS_SUCCESS;
 }
 
-static enum hv_status perform_flush(struct hv_vp *vp, const struct input *input, uint8_t *output)
+static enum hv_status perform_flush(struct hv_vp *vp, const struct input *input)
 {
-    (void)output;
     return flush(vp, get_le64(input->bytes + 8), get_le64(input->bytes + 16));
 }
 
-static enum hv_status perform_flush_ex(struct hv_vp *vp, const struct input *input, uint8_t *output)
+static enum hv_status perform_flush_ex(struct hv_vp *vp, const struct input *input)
 {
     uint64_t set;
 
-    (void)output;
     if (!decode_set(vp->hv, input, 16, &set))
         return HV_STATUS_INVALID_PARAMETER;
     return flush(vp, get_le64(input->bytes + 8), set);
@@ -141,17 +140,15 @@ static enum hv_status send_ipi(struct hv_vp *vp, const uint8_t *bytes, uint64_t 
     return HV_STATUS_SUCCESS;
 }
 
-static enum hv_status perform_ipi(struct hv_vp *vp, const struct input *input, uint8_t *output)
+static enum hv_status perform_ipi(struct hv_vp *vp, const struct input *input)
 {
-    (void)output;
     return send_ipi(vp, input->bytes, get_le64(input->bytes + 8));
 }
 
-static enum hv_status perform_ipi_ex(struct hv_vp *vp, const struct input *input, uint8_t *output)
+static enum hv_status perform_ipi_ex(struct hv_vp *vp, const struct input *input)
 {
     uint64_t set;
 
-    (void)output;
     if (!decode_set(vp->hv, input, 8, &set))
         return HV_STATUS_INVALID_PARAMETER;
     return send_ipi(vp, input->bytes, set);
@@ -159,13 +156,11 @@ static enum hv_status perform_ipi_ex(struct hv_vp *vp, const struct input *input
 
 /* ---- messages and events ---- */
 
-static enum hv_status perform_post_message(struct hv_vp *vp, const struct input *input,
-                                           uint8_t *output)
+static enum hv_status perform_post_message(struct hv_vp *vp, const struct input *input)
 {
     struct hv_message message = {.type = get_le32(input->bytes + 8)};
     uint32_t length = get_le32(input->bytes + 12);
 
-    (void)output;
     /* The top bit marks the hypervisor's own messages. */
     if (length > HV_MESSAGE_PAYLOAD || message.type == 0 || message.type >> 31 != 0)
         return HV_STATUS_INVALID_PARAMETER;
@@ -174,10 +169,8 @@ static enum hv_status perform_post_message(struct hv_vp *vp, const struct input 
     return port_message(vp->hv, get_le32(input->bytes), &message);
 }
 
-static enum hv_status perform_signal_event(struct hv_vp *vp, const struct input *input,
-                                           uint8_t *output)
+static enum hv_status perform_signal_event(struct hv_vp *vp, const struct input *input)
 {
-    (void)output;
     if (get_le16(input->bytes + 6) != 0)
         return HV_STATUS_INVALID_PARAMETER;
     return port_event(vp->hv, get_le32(input->bytes), get_le16(input->bytes + 4));
@@ -185,49 +178,41 @@ static enum hv_status perform_signal_event(struct hv_vp *vp, const struct input 
 
 /* ---- the rest ---- */
 
-static enum hv_status perform_spin_wait(struct hv_vp *vp, const struct input *input,
-                                        uint8_t *output)
+static enum hv_status perform_spin_wait(struct hv_vp *vp, const struct input *input)
 {
     (void)vp;
     (void)input;
-    (void)output;
     (void)sched_yield();
     return HV_STATUS_SUCCESS;
 }
 
 enum { PARTITION_ID = 2 }; /* the parent's is 1 */
 
-static enum hv_status perform_get_partition_id(struct hv_vp *vp, const struct input *input,
-                                               uint8_t *output)
+static uint64_t get_partition_id(const struct hv_vp *vp)
 {
     (void)vp;
-    (void)input;
-    put_le64(output, PARTITION_ID);
-    return HV_STATUS_SUCCESS;
+    return PARTITION_ID;
 }
 
 /* There are none beyond asking for them. */
-static enum hv_status perform_query_capabilities(struct hv_vp *vp, const struct input *input,
-                                                 uint8_t *output)
+static uint64_t query_capabilities(const struct hv_vp *vp)
 {
     (void)vp;
-    (void)input;
-    put_le64(output, 0);
-    return HV_STATUS_SUCCESS;
+    return 0;
 }
 
 static const struct call calls[] = {
-    {CALL_FLUSH_SPACE, HV_ALWAYS, 24, 0, false, 0, perform_flush},
-    {CALL_FLUSH_LIST, HV_ALWAYS, 24, 8, false, 0, perform_flush},
-    {CALL_LONG_SPIN_WAIT, HV_ALWAYS, 8, 0, false, 0, perform_spin_wait},
-    {CALL_SEND_IPI, HV_ALWAYS, 16, 0, false, 0, perform_ipi},
-    {CALL_FLUSH_SPACE_EX, HV_ALWAYS, 32, 0, true, 0, perform_flush_ex},
-    {CALL_FLUSH_LIST_EX, HV_ALWAYS, 32, 8, true, 0, perform_flush_ex},
-    {CALL_SEND_IPI_EX, HV_ALWAYS, 24, 0, true, 0, perform_ipi_ex},
-    {CALL_GET_PARTITION_ID, HV_PARTITION_ID, 0, 0, false, 8, perform_get_partition_id},
-    {CALL_POST_MESSAGE, HV_POST_MESSAGES, 256, 0, false, 0, perform_post_message},
-    {CALL_SIGNAL_EVENT, HV_SIGNAL_EVENTS, 8, 0, false, 0, perform_signal_event},
-    {CALL_QUERY_CAPABILITIES, HV_EXTENDED_HYPERCALLS, 0, 0, false, 8, perform_query_capabilities},
+    {CALL_FLUSH_SPACE, HV_ALWAYS, 24, 0, false, perform_flush, NULL},
+    {CALL_FLUSH_LIST, HV_ALWAYS, 24, 8, false, perform_flush, NULL},
+    {CALL_LONG_SPIN_WAIT, HV_ALWAYS, 8, 0, false, perform_spin_wait, NULL},
+    {CALL_SEND_IPI, HV_ALWAYS, 16, 0, false, perform_ipi, NULL},
+    {CALL_FLUSH_SPACE_EX, HV_ALWAYS, 32, 0, true, perform_flush_ex, NULL},
+    {CALL_FLUSH_LIST_EX, HV_ALWAYS, 32, 8, true, perform_flush_ex, NULL},
+    {CALL_SEND_IPI_EX, HV_ALWAYS, 24, 0, true, perform_ipi_ex, NULL},
+    {CALL_GET_PARTITION_ID, HV_PARTITION_ID, 0, 0, false, NULL, get_partition_id},
+    {CALL_POST_MESSAGE, HV_POST_MESSAGES, 256, 0, false, perform_post_message, NULL},
+    {CALL_SIGNAL_EVENT, HV_SIGNAL_EVENTS, 8, 0, false, perform_signal_event, NULL},
+    {CALL_QUERY_CAPABILITIES, HV_EXTENDED_HYPERCALLS, 0, 0, false, NULL, query_capabilities},
 };
 
 static const struct call *find(uint16_t code)
@@ -275,7 +260,7 @@ static enum hv_status decode_control(const struct call *call, uint64_t control, 
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
     ret->length = (size_t)call->fixed + ret->header + (size_t)ret->count * call->element;
     if (ret->length > (ret->fast ? (size_t)XMM_BYTES : sizeof(ret->bytes)) ||
-        (ret->fast && call->output != 0))
+        (ret->fast && call->query != NULL))
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
     return HV_STATUS_SUCCESS;
 }
@@ -315,8 +300,8 @@ static enum hv_status decode(const struct hv *hv, const struct call *known,
     enum hv_status status = decode_control(known, control_of(call), ret);
     if (status == HV_STATUS_SUCCESS)
         status = read_input(hv, call, ret);
-    if (status == HV_STATUS_SUCCESS && known->output != 0)
-        status = check_block(hv, ret->output_gpa, known->output);
+    if (status == HV_STATUS_SUCCESS && known->query != NULL)
+        status = check_block(hv, ret->output_gpa, OUTPUT_BYTES);
     return status;
 }
 
@@ -344,18 +329,26 @@ static void answer(struct hv_call *call, const struct input *input, enum hv_stat
     }
 }
 
+static enum hv_status answer_query(const struct hv_vp *vp, const struct call *known,
+                                   const struct input *input)
+{
+    uint8_t output[OUTPUT_BYTES];
+
+    put_le64(output, known->query(vp));
+    return mem_write(vp->hv->mem, input->output_gpa, output, sizeof(output)) == 0
+               ? HV_STATUS_SUCCESS
+               : HV_STATUS_INVALID_PARAMETER;
+}
+
 void hv_hypercall(struct hv *hv, unsigned vp, struct hv_call *call)
 {
     struct input input;
-    uint8_t output[8] = {0};
 
     decode_registers(call, &input);
     const struct call *known = find(input.code);
     enum hv_status status = decode(hv, known, call, &input);
     if (status == HV_STATUS_SUCCESS)
-        status = known->perform(&hv->vps[vp], &input, output);
-    if (status == HV_STATUS_SUCCESS && known->output != 0 &&
-        mem_write(hv->mem, input.output_gpa, output, known->output) < 0)
-        status = HV_STATUS_INVALID_PARAMETER;
+        status = known->query != NULL ? answer_query(&hv->vps[vp], known, &input)
+                                      : known->perform(&hv->vps[vp], &input);
     answer(call, &input, status);
 }

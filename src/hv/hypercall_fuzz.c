@@ -34,10 +34,10 @@ static void flush(void *owner, uint64_t vp_set)
         abort();
 }
 
-static enum hv_status message(void *owner, const struct hv_message *message_)
+static enum hv_status message(void *owner, const struct hv_message *sent)
 {
     (void)owner;
-    if (message_->length > HV_MESSAGE_PAYLOAD || message_->type == 0)
+    if (sent->length > HV_MESSAGE_PAYLOAD || sent->type == 0)
         abort();
     return HV_STATUS_INSUFFICIENT_BUFFERS;
 }

@@ -40,11 +40,11 @@ static bool apic(void *owner, unsigned vp, enum engine_apic_register which, bool
     return true;
 }
 
-static void crash(void *owner, unsigned vp, const struct hv_crash *crash_)
+static void crash(void *owner, unsigned vp, const struct hv_crash *told)
 {
     (void)owner;
     (void)vp;
-    if (crash_->text_length > sizeof(crash_->text))
+    if (told->text_length > sizeof(told->text))
         abort();
 }
 

@@ -125,22 +125,22 @@ static void tear_down(struct vmbus *vmbus, const uint8_t *message, size_t length
 }
 
 static const struct {
-    uint32_t type;
-    size_t size; /* at least */
-    bool connected;
     void (*handle)(struct vmbus *vmbus, const uint8_t *message, size_t length);
+    size_t size; /* at least */
+    uint32_t type;
+    bool connected; /* only behind an agreed version */
 } handlers[] = {
-    {WIRE_CONTACT, CONTACT_SIZE, false, contact},
-    {WIRE_REQUEST_OFFERS, WIRE_HEADER, true, request_offers},
-    {WIRE_OPEN, OPEN_SIZE, true, open_channel},
-    {WIRE_CLOSE, RELID_SIZE, true, close_channel},
-    {WIRE_GPADL_HEADER, GPADL_PFNS, true, gpadl_header},
-    {WIRE_GPADL_BODY, GPADL_BODY_PFNS, true, gpadl_body},
-    {WIRE_GPADL_TEARDOWN, GPADL_TEARDOWN_SIZE, true, tear_down},
-    {WIRE_RELID_RELEASED, RELID_SIZE, true, release_channel},
-    {WIRE_UNLOAD, WIRE_HEADER, false, unload},
-    {WIRE_TL_CONNECT, TL_SIZE, true, tl_connect},
-    {WIRE_MODIFY, MODIFY_SIZE, true, modify_channel},
+    {contact, CONTACT_SIZE, WIRE_CONTACT, false},
+    {request_offers, WIRE_HEADER, WIRE_REQUEST_OFFERS, true},
+    {open_channel, OPEN_SIZE, WIRE_OPEN, true},
+    {close_channel, RELID_SIZE, WIRE_CLOSE, true},
+    {gpadl_header, GPADL_PFNS, WIRE_GPADL_HEADER, true},
+    {gpadl_body, GPADL_BODY_PFNS, WIRE_GPADL_BODY, true},
+    {tear_down, GPADL_TEARDOWN_SIZE, WIRE_GPADL_TEARDOWN, true},
+    {release_channel, RELID_SIZE, WIRE_RELID_RELEASED, true},
+    {unload, WIRE_HEADER, WIRE_UNLOAD, false},
+    {tl_connect, TL_SIZE, WIRE_TL_CONNECT, true},
+    {modify_channel, MODIFY_SIZE, WIRE_MODIFY, true},
 };
 
 void message_handle(struct vmbus *vmbus, const struct hv_message *message)

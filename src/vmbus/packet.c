@@ -314,19 +314,19 @@ int vmbus_complete(struct vmbus_channel *channel, uint64_t transaction_id, const
     return send_parts(channel, &parts);
 }
 
-int vmbus_send_transfer(struct vmbus_channel *channel, uint16_t set_id, const void *payload,
-                        size_t length, uint64_t transaction_id,
-                        const struct vmbus_transfer_range *ranges, unsigned range_count)
+int vmbus_send_transfer(struct vmbus_channel *channel, const struct vmbus_transfer *transfer,
+                        uint64_t transaction_id, const void *payload, size_t length)
 {
+    unsigned range_count = transfer->range_count;
     uint8_t extra[TRANSFER_RANGES + VMBUS_MAX_TRANSFER_RANGES * 8] = {0};
 
     if (range_count > VMBUS_MAX_TRANSFER_RANGES)
         return -EMSGSIZE;
-    put_le16(extra, set_id);
+    put_le16(extra, transfer->set_id);
     put_le32(extra + TRANSFER_COUNT, range_count);
     for (unsigned i = 0; i < range_count; i++) {
-        put_le32(extra + TRANSFER_RANGES + (size_t)i * 8, ranges[i].length);
-        put_le32(extra + TRANSFER_RANGES + (size_t)i * 8 + 4, ranges[i].offset);
+        put_le32(extra + TRANSFER_RANGES + (size_t)i * 8, transfer->ranges[i].length);
+        put_le32(extra + TRANSFER_RANGES + (size_t)i * 8 + 4, transfer->ranges[i].offset);
     }
     const struct parts parts = {.type = VMBUS_PACKET_DATA_TRANSFER_PAGES,
                                 .flags = PACKET_WANTS_COMPLETION,

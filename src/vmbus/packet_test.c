@@ -205,10 +205,11 @@ static void transfer_pages_carry_their_ranges(void **state)
 {
     struct bus *bus = *state;
     const struct vmbus_transfer_range ranges[] = {{10, 20}, {30, 40}};
+    const struct vmbus_transfer transfer = {0xcafe, ranges, 2};
     uint8_t head[16];
     uint8_t bytes[64];
     guest_open(bus);
-    assert_int_equal(vmbus_send_transfer(bus->channel, 0xcafe, "p", 1, 5, ranges, 2), 0);
+    assert_int_equal(vmbus_send_transfer(bus->channel, &transfer, 5, "p", 1), 0);
     const uint8_t *raw = guest_ring(bus, true) + 4096;
     assert_int_equal(get_le16(raw + 16), 0xcafe);
     assert_int_equal(get_le32(raw + 20), 2);

@@ -124,12 +124,16 @@ int vmbus_complete(struct vmbus_channel *channel, uint64_t transaction_id, const
 struct vmbus_transfer_range {
     uint32_t length, offset;
 };
-int vmbus_send_transfer(struct vmbus_channel *channel, uint16_t set_id, const void *payload,
-                        size_t length, uint64_t transaction_id,
-                        const struct vmbus_transfer_range *ranges, unsigned range_count);
+struct vmbus_transfer {
+    uint16_t set_id;
+    const struct vmbus_transfer_range *ranges;
+    unsigned range_count; /* at most VMBUS_MAX_TRANSFER_RANGES */
+};
+int vmbus_send_transfer(struct vmbus_channel *channel, const struct vmbus_transfer *transfer,
+                        uint64_t transaction_id, const void *payload, size_t length);
 
-/* A GPADL of the guest by its handle, for buffers beside the rings: its bytes as segments. */
-int vmbus_gpadl_segments(struct vmbus_channel *channel, uint32_t gpadl, struct vmbus_segment *ret,
+/* A GPADL of the guest by its id, for buffers beside the rings: its bytes as segments. */
+int vmbus_gpadl_segments(struct vmbus_channel *channel, uint32_t id, struct vmbus_segment *ret,
                          size_t room, size_t *ret_count);
 
 /* ---- what an administrator sees ---- */

@@ -136,6 +136,7 @@ static inline void guest_send(struct bus *bus, const uint32_t *words, size_t cou
 static inline uint32_t guest_take(struct bus *bus, uint8_t ret[240])
 {
     uint8_t *slot = mem_pin(bus->mem, SIMP + 2 * 256, 256);
+    memset(ret, 0, 240);
     if (get_le32(slot) == 0)
         return 0;
     memcpy(ret, slot + 16, 240);
