@@ -153,7 +153,7 @@ def quick(partita, kernel, initramfs, *words, append="", cpus=1):
 
 
 def shell(child, command):
-    child.sendline(f"{command}; echo en''d")
+    child.sendline(f"{command}; echo; echo en''d")
     child.expect("\nend\r")
     return child.before.replace("\r", "").partition("\n")[2].strip()
 
