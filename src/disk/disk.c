@@ -48,6 +48,11 @@ const struct disk_geometry *disk_geometry(const struct disk *disk)
     return &disk->geometry;
 }
 
+const struct disk_counts *disk_counts(const struct disk *disk)
+{
+    return &disk->counts;
+}
+
 static int check_range(const struct disk *disk, uint64_t offset, uint64_t length)
 {
     uint64_t mask = disk->geometry.logical_sector - 1;
@@ -251,6 +256,17 @@ static int transfer(struct disk *disk, const struct disk_request *request)
     return error;
 }
 
+static void count(struct disk *disk, const struct disk_request *request)
+{
+    if (request->op == DISK_READ) {
+        disk->counts.reads++;
+        disk->counts.read_bytes += request->length;
+    } else if (request->op == DISK_WRITE) {
+        disk->counts.writes++;
+        disk->counts.written_bytes += request->length;
+    }
+}
+
 void disk_submit(struct disk *disk, struct disk_request *request)
 {
     int error = -EINVAL;
@@ -267,5 +283,7 @@ void disk_submit(struct disk *disk, struct disk_request *request)
         error = disk_unmap(disk, request->offset, request->length);
         break;
     }
+    if (error == 0)
+        count(disk, request);
     request->done(request, error);
 }

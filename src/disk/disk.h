@@ -34,6 +34,10 @@ struct disk_geometry {
     bool read_only;
 };
 
+struct disk_counts {
+    uint64_t reads, writes, read_bytes, written_bytes;
+};
+
 enum disk_op { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_UNMAP };
 
 struct disk_request {
@@ -52,6 +56,8 @@ int disk_open_file(struct file *file, unsigned flags, struct disk **ret, struct 
 int disk_close(struct disk *disk);
 
 const struct disk_geometry *disk_geometry(const struct disk *disk);
+/* Of the requests that ended well. */
+const struct disk_counts *disk_counts(const struct disk *disk);
 void disk_submit(struct disk *disk, struct disk_request *request);
 
 /* For tools: the same, at once. Unmapped bytes read as zeroes. */

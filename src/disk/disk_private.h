@@ -52,6 +52,7 @@ struct disk {
     const struct disk_ops *ops;
     struct file *file;
     struct disk_geometry geometry;
+    struct disk_counts counts;
     int failed;               /* the error after which nothing is changed any more */
     struct disk_queue *queue; /* NULL: requests are served at once */
 };

@@ -202,6 +202,16 @@ void machine_destroy_hyperv(struct machine *machine)
     }
 }
 
+void machine_describe_bus(const struct machine *machine, struct machine_bus *ret)
+{
+    *ret = (struct machine_bus){0};
+    if (machine->vmbus == NULL)
+        return;
+    ret->major = vmbus_version(machine->vmbus) >> 16;
+    ret->minor = vmbus_version(machine->vmbus) & 0xffff;
+    ret->open_channels = vmbus_open_channels(machine->vmbus);
+}
+
 void machine_reset_hyperv(struct machine *machine)
 {
     if (machine->hv == NULL)

@@ -98,6 +98,13 @@ void machine_wait(struct machine *machine, struct machine_end *ret);
 /* How many bytes the UART took; when fewer than length, serial_ready follows. Any thread. */
 size_t machine_serial_input(struct machine *machine, const uint8_t *bytes, size_t length);
 
+/* VMBus as the guest uses it. Loop thread. */
+struct machine_bus {
+    unsigned major, minor; /* the version that the guest chose; 0.0: it is not connected */
+    unsigned open_channels;
+};
+void machine_describe_bus(const struct machine *machine, struct machine_bus *ret);
+
 /*
  * Plug a disk in or take it away while the guest runs; on the loop's thread. -EEXIST, -EINVAL for a
  * place that cannot be, -ENOENT. `removed` is called on the loop's thread when no request uses it.

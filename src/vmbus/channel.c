@@ -367,6 +367,15 @@ void channel_serve_all(struct vmbus *vmbus)
     }
 }
 
+unsigned vmbus_open_channels(const struct vmbus *vmbus)
+{
+    unsigned count = 0;
+
+    for (const struct vmbus_channel *at = vmbus->channels; at != NULL; at = at->next)
+        count += at->open;
+    return count;
+}
+
 bool vmbus_channel_is_open(const struct vmbus_channel *channel)
 {
     return channel->open;

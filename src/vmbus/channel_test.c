@@ -59,7 +59,9 @@ static void open_and_close_reach_the_device(void **state)
     bus_run(bus);
     assert_int_equal(bus->opened, 1);
     assert_int_equal(bus->readable, 1); /* once after open */
+    assert_int_equal(vmbus_open_channels(bus->vmbus), 1);
     SEND(bus, WIRE_CLOSE, 0, bus->channel->relid);
+    assert_int_equal(vmbus_open_channels(bus->vmbus), 0);
     assert_int_equal(bus->closed, 1);
     assert_int_equal(guest_take(bus, message), 0);
     assert_int_equal(guest_signal(bus), HV_STATUS_INVALID_CONNECTION_ID);

@@ -149,6 +149,7 @@ struct vmbus_channel_report {
 
 /* 0 = not connected, else major << 16 | minor. */
 uint32_t vmbus_version(const struct vmbus *vmbus);
+unsigned vmbus_open_channels(const struct vmbus *vmbus);
 void vmbus_channel_describe(const struct vmbus_channel *channel, struct vmbus_channel_report *ret);
 
 #endif

@@ -103,6 +103,40 @@ const struct machine_disk *disks_places(const struct disks *disks, size_t *ret_c
     return disks->places;
 }
 
+static int describe(const struct worker_disk *disk, const struct machine_disk *place,
+                    struct control_disk *ret)
+{
+    ret->controller = place->controller;
+    ret->lun = place->lun;
+    ret->read_only = disk->read_only || disk->dvd;
+    ret->dvd = disk->dvd;
+    if (place->disk == NULL)
+        return 0;
+    const struct disk_counts *counts = disk_counts(place->disk);
+    ret->capacity = disk_geometry(place->disk)->capacity;
+    ret->reads = counts->reads;
+    ret->writes = counts->writes;
+    ret->read_bytes = counts->read_bytes;
+    ret->written_bytes = counts->written_bytes;
+    ret->path = strdup(disk->path);
+    return ret->path != NULL ? 0 : -ENOMEM;
+}
+
+_Static_assert((int)CONTROL_MOST_DISKS >= (int)WORKER_MAX_DISKS, "all disks can be told");
+
+int disks_describe(const struct disks *disks, struct control_status *ret)
+{
+    int error = 0;
+
+    ret->disks = calloc(disks->count + 1, sizeof(*ret->disks)); /* none is no error */
+    if (ret->disks == NULL)
+        return -ENOMEM;
+    ret->disk_count = disks->count;
+    for (size_t i = 0; error == 0 && i < disks->count; i++)
+        error = describe(&disks->config->disks[i], &disks->places[i], &ret->disks[i]);
+    return error;
+}
+
 int disks_close(struct disks *disks, struct reason *reason)
 {
     int first = 0;

@@ -74,6 +74,12 @@ static void assert_place(size_t index, unsigned controller, unsigned lun)
     assert_int_equal(places[index].lun, lun);
 }
 
+static void ignore(struct disk_request *request, int error)
+{
+    (void)request;
+    assert_int_equal(error, 0);
+}
+
 static void disks_without_a_place_go_around_the_others(void **state)
 {
     (void)state;
@@ -131,6 +137,35 @@ static void images_are_writable_unless_asked(void **state)
     assert_false(disk_geometry(disks_places(disks, &count)->disk)->read_only);
 }
 
+static void what_is_told_is_what_is_there(void **state)
+{
+    struct control_reply reply = {.kind = CONTROL_REPLY_STATUS};
+    uint8_t bytes[4096];
+    const struct iovec piece = {bytes, sizeof(bytes)};
+    struct disk_request request = {
+        .op = DISK_READ, .length = sizeof(bytes), .iov = &piece, .iov_count = 1, .done = ignore};
+    size_t count = 0;
+    (void)state;
+    place(add(image), 1, 2);
+    (void)add(NULL);
+    assert_int_equal(disks_open(&config, &disks, &reason), 0);
+    disk_submit(disks_places(disks, &count)->disk, &request);
+    assert_int_equal(disks_describe(disks, &reply.status), 0);
+    assert_int_equal(reply.status.disk_count, 2);
+    const struct control_disk *told = reply.status.disks;
+    assert_string_equal(told[0].path, image);
+    assert_int_equal(told[0].controller, 1);
+    assert_int_equal(told[0].lun, 2);
+    assert_int_equal(told[0].capacity, 1 << 20);
+    assert_int_equal(told[0].reads, 1);
+    assert_int_equal(told[0].read_bytes, sizeof(bytes));
+    assert_int_equal(told[0].writes, 0);
+    assert_false(told[0].read_only);
+    assert_null(told[1].path);
+    assert_true(told[1].dvd);
+    control_reply_release(&reply);
+}
+
 static void a_missing_file_is_named(void **state)
 {
     (void)state;
@@ -149,6 +184,7 @@ int main(void)
         DISKS_TEST(there_are_four_controllers_of_64),
         DISKS_TEST(a_place_is_given_once),
         DISKS_TEST(images_are_writable_unless_asked),
+        DISKS_TEST(what_is_told_is_what_is_there),
         DISKS_TEST(a_missing_file_is_named),
     };
     return cmocka_run_group_tests(tests, make_image, remove_image);

@@ -23,9 +23,21 @@ static void perform_status(void *owner, const struct control_request *request,
             },
     };
 
+    struct machine_bus bus;
+
     (void)request;
     (void)snprintf(reply.status.engine, sizeof(reply.status.engine), "%s", config->engine->name);
-    serve_answer(call, &reply);
+    machine_describe_bus(verbs->machine, &bus);
+    if (bus.major != 0)
+        (void)snprintf(reply.status.vmbus, sizeof(reply.status.vmbus), "%u.%u", bus.major,
+                       bus.minor);
+    reply.status.channels = bus.open_channels;
+    int error = disks_describe(verbs->disks, &reply.status);
+    if (error == 0)
+        serve_answer(call, &reply);
+    else
+        serve_refuse(call, error, "out of memory");
+    control_reply_release(&reply);
 }
 
 static void perform_power_button(void *owner, const struct control_request *request,

@@ -3,11 +3,13 @@
 #define WORKER_VERBS_H
 
 #include "machine/machine.h"
+#include "worker/disks.h"
 #include "worker/serve.h"
 
 /* The `owner` of the verbs, which lives as long as their server. Loop thread. */
 struct verbs {
     struct machine *machine;
+    const struct disks *disks;
     const struct machine_config *config;
     uint64_t started_ns;        /* on CLOCK_MONOTONIC */
     void (*stop)(void *worker); /* end the partition at once */

@@ -275,6 +275,7 @@ static int serve_control(struct worker *worker, struct reason *reason)
         return 0;
     worker->verbs = (struct verbs){
         .machine = worker->machine,
+        .disks = worker->disks,
         .config = &worker->config->machine,
         .started_ns = clock_monotonic_ns(),
         .stop = stop_asked,

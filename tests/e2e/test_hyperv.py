@@ -1,5 +1,6 @@
 """Debian's own Hyper-V drivers: a guest from a disk, its disks, its clock, and what it survives."""
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -197,6 +198,21 @@ def test_the_text_of_a_panic_reaches_the_host(partita, kernel, initramfs):
     guest.expect(pexpect.EOF)
     guest.close()
     assert guest.exitstatus == 13
+
+
+def test_status_tells_of_bus_and_disks(partita, kernel, initramfs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PARTITA_RUNTIME_DIR", str(tmp_path / "sockets"))
+    disk = sparse(tmp_path / "disk.raw", MIB)
+    guest = quick(partita, kernel, initramfs, "--disk", f"{disk},at=0:3", "--name", "probe")
+    guest.expect("guest:/root# ")
+    shell(guest, "dd if=/dev/zero of=/dev/sda bs=64k count=4 oflag=direct 2>/dev/null")
+    facts = json.loads(subprocess.run([partita, "status", "probe", "--json"], capture_output=True,
+                                      check=True).stdout)
+    assert facts["vmbus"] == "5.3" and facts["channels"] == 1
+    (told,) = facts["disks"]
+    assert told["path"] == str(disk) and (told["controller"], told["lun"]) == (0, 3)
+    assert told["capacity"] == MIB and told["written_bytes"] == 4 << 16 and told["read_bytes"] > 0
+    guest.terminate(force=True)
 
 
 def test_without_hyperv_there_is_none(partita, kernel, initramfs):
