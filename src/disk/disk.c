@@ -2,37 +2,10 @@
 #include "disk/disk.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "disk/disk_private.h"
-
-int disk_open_file(struct file *file, unsigned flags, struct disk **ret, struct reason *reason)
-{
-    return raw_open(file, flags, ret, reason);
-}
-
-/* Put the path before what went wrong. */
-static int name_path(struct reason *reason, int error, const char *path, const struct reason *why)
-{
-    return reason_set(reason, error, "%s: %s", path, why->text);
-}
-
-int disk_open(const char *path, unsigned flags, struct disk **ret, struct reason *reason)
-{
-    struct file *file = NULL;
-    struct reason why = {"out of memory"};
-    unsigned file_flags = flags & DISK_WRITABLE ? FILE_WRITABLE : 0;
-    int error = file_open(path, file_flags, &file, reason);
-
-    if (error < 0)
-        return error;
-    error = disk_open_file(file, flags, ret, &why);
-    if (error < 0) {
-        file_close(file);
-        return name_path(reason, error, path, &why);
-    }
-    return 0;
-}
 
 int disk_close(struct disk *disk)
 {
@@ -41,6 +14,15 @@ int disk_close(struct disk *disk)
     int error = disk_flush(disk);
     disk->ops->close(disk);
     return error;
+}
+
+void disk_free(struct disk *disk)
+{
+    if (disk->parent != NULL)
+        disk->parent->ops->close(disk->parent);
+    file_close(disk->file);
+    free(disk->path);
+    free(disk);
 }
 
 const struct disk_geometry *disk_geometry(const struct disk *disk)

@@ -1,5 +1,5 @@
 /*
- * Virtual disks in files: raw images and block devices, behind one interface.
+ * Virtual disks in files: raw images and block devices, VHD and VHDX, behind one interface.
  *
  * 1. A request belongs to its submitter until it is handed in; then to the disk until ->done is
  *    called, which may happen before disk_submit() returns. Submitting allocates nothing.
@@ -24,7 +24,26 @@
 struct disk;
 struct file;
 
-enum disk_flags { DISK_WRITABLE = 1 };
+/*
+ * The name tells the format, as it does for Hyper-V: .vhd and .avhd, .vhdx and .avhdx; all else is
+ * raw. What is in the file does not decide: a guest could write a header into its raw disk, and
+ * with it name files of the host.
+ */
+enum disk_flags {
+    DISK_WRITABLE = 1,
+    DISK_NO_LOCK = 2, /* look at an image that a writer may have open */
+    DISK_AS_RAW = 4,  /* whatever the name says; one of these at most */
+    DISK_AS_VHD = 8,
+    DISK_AS_VHDX = 16,
+    DISK_ANY_PARENT = 32, /* a parent that was changed behind its child is no error */
+};
+
+/* Where the files of a chain are: for all but tests the host's file system, file_open(). */
+struct disk_host {
+    int (*open)(struct disk_host *host, const char *path, unsigned file_flags, struct file **ret,
+                struct reason *reason);
+};
+extern struct disk_host disk_host_files;
 
 struct disk_geometry {
     uint64_t capacity;        /* bytes */
@@ -48,9 +67,17 @@ struct disk_request {
     void (*done)(struct disk_request *request, int error); /* 0 or a negative errno */
 };
 
-/* The disk owns its file. Errors have a reason that begins with the path. */
+/*
+ * The disk owns its file, and those of its parents, which are opened for reading. Errors have a
+ * reason that begins with the path.
+ */
 int disk_open(const char *path, unsigned flags, struct disk **ret, struct reason *reason);
-/* The same over a given file, which is taken only on success; reasons do not name it. */
+int disk_open_with(struct disk_host *host, const char *path, unsigned flags, struct disk **ret,
+                   struct reason *reason);
+/*
+ * The same over a given file, which is taken only on success; reasons do not name it. It has no
+ * name: it is raw unless the flags say otherwise, and has no parents.
+ */
 int disk_open_file(struct file *file, unsigned flags, struct disk **ret, struct reason *reason);
 /* Flush and free, whatever happens; the flush's error. NULL is accepted. */
 int disk_close(struct disk *disk);

@@ -24,11 +24,18 @@
 
 #include "disk/disk.h"
 #include "disk/file.h"
+#include "disk/image.h"
 
 struct disk_extent {
     struct file *file; /* NULL: reads as zeroes */
     uint64_t offset;   /* in the file */
     uint64_t length;   /* bytes from the asked offset on; whole sectors, not 0 */
+    /*
+     * Who says so: 0 this image, 1 its parent, … The base of a chain answers for all that none
+     * has, also where it has nothing itself.
+     */
+    unsigned layer;
+    bool absent; /* no image of the chain has anything here: zeroes that nobody wrote */
 };
 
 /* Ranges are checked before: aligned to sectors, within the capacity, not empty. */
@@ -45,6 +52,13 @@ struct disk_ops {
     void (*commit_done)(struct disk *disk, int error);
     /* Frees all, parents too; writes nothing (disk_close flushed before). */
     void (*close)(struct disk *disk);
+
+    /* For image.h, with nothing in flight; what they change is durable when they return 0. */
+    void (*describe)(struct disk *disk, struct image_info *ret); /* NULL: nothing but the generic */
+    int (*resize)(struct disk *disk, uint64_t capacity, struct reason *reason);
+    int (*compact)(struct disk *disk, disk_progress_fn progress, void *owner); /* NULL: fixed */
+    /* The name that leads to the parent; NULL `identity`: the parent keeps its own. */
+    int (*set_parent)(struct disk *disk, const struct image_parent *parent, struct reason *reason);
 };
 
 /* The first member of every format's own struct. */
@@ -55,8 +69,54 @@ struct disk {
     struct disk_counts counts;
     int failed;               /* the error after which nothing is changed any more */
     struct disk_queue *queue; /* NULL: requests are served at once */
+    struct disk *parent;      /* of a differencing disk; its own: ->close closes it */
+    char *path;               /* as it was opened; NULL: unknown; freed by disk_free() */
+    enum image_format format;
 };
 
-int raw_open(struct file *file, unsigned flags, struct disk **ret, struct reason *reason);
+enum { DISK_MOST_PARENTS = 64 };
+
+/* What a format opens. The file is taken on success only. */
+struct disk_source {
+    struct file *file;
+    const char *path; /* NULL: unknown, so that parents cannot be found */
+    unsigned flags;
+    struct disk_host *host;
+    unsigned depth; /* how many children are open already */
+};
+
+/*
+ * The parent that an image names by `name`, absolute or from the folder of the image on; read-only,
+ * in the image's own format. -ELOOP when the chain is longer than DISK_MOST_PARENTS.
+ */
+int disk_open_parent(const struct disk_source *child, const char *name, unsigned flags,
+                     struct disk **ret, struct reason *reason);
+
+/* One a format: the table is in format.c. */
+struct disk_format {
+    const char *name;                     /* "vhdx" */
+    const char *suffixes[3];              /* ".vhdx", ".avhdx" */
+    unsigned flag;                        /* DISK_AS_… */
+    bool (*recognise)(struct file *file); /* for hints only; NULL: never */
+    int (*open)(const struct disk_source *source, struct disk **ret, struct reason *reason);
+    /* Into an empty file; all fields of the layout are set, and `parent` is open when it has one.
+     */
+    int (*create)(struct file *file, const struct image_layout *layout, struct disk *parent,
+                  struct reason *reason);
+    /* Of one image, not of its parents; the file is writable when `repair`. */
+    int (*check)(struct file *file, bool repair, struct image_check *check);
+};
+
+extern const struct disk_format raw_format;
+
+/* ---- format.c ---- */
+
+const struct disk_format *disk_format(enum image_format format);
+enum image_format disk_choose_format(const char *path, unsigned flags);
+/* `name` seen from the folder of `path`; NULL: no memory. */
+char *disk_beside(const char *path, const char *name);
+
+/* For ->close: parent, file and path, and the disk itself. */
+void disk_free(struct disk *disk);
 
 #endif

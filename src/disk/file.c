@@ -77,6 +77,24 @@ static int host_size(struct file *file, uint64_t *ret)
     return 0;
 }
 
+static int host_allocated(struct file *file, uint64_t *ret)
+{
+    enum { UNIT = 512 }; /* of st_blocks, whatever the file system's block is */
+    struct stat status;
+
+    if (host(file)->block_device)
+        return host_size(file, ret);
+    if (fstat(host(file)->fd, &status) != 0)
+        return -errno;
+    *ret = (uint64_t)status.st_blocks * UNIT;
+    return 0;
+}
+
+static int host_allocate(struct file *file, uint64_t offset, uint64_t length)
+{
+    return fallocate(host(file)->fd, 0, (off_t)offset, (off_t)length) == 0 ? 0 : -errno;
+}
+
 static int host_truncate(struct file *file, uint64_t size)
 {
     if (host(file)->block_device)
@@ -152,6 +170,8 @@ static const struct file_ops host_ops = {
     .punch = host_punch,
     .truncate = host_truncate,
     .size = host_size,
+    .allocated = host_allocated,
+    .allocate = host_allocate,
     .extent = host_extent,
     .close = host_close,
 };

@@ -10,6 +10,7 @@
 #ifndef DISK_FILE_H
 #define DISK_FILE_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +27,10 @@ struct file_ops {
     int (*punch)(struct file *file, uint64_t offset, uint64_t length);
     int (*truncate)(struct file *file, uint64_t size);
     int (*size)(struct file *file, uint64_t *ret);
+    /* Bytes that it takes on its file system; for a device, or NULL, its size. */
+    int (*allocated)(struct file *file, uint64_t *ret);
+    /* Give the range its room now; what was there stays. NULL, -ENOTSUP: not possible. */
+    int (*allocate)(struct file *file, uint64_t offset, uint64_t length);
     /* Up to `*ret_end` (more than `offset`) all is data, or all is a hole that reads as zeroes. */
     int (*extent)(struct file *file, uint64_t offset, uint64_t *ret_end, bool *ret_data);
     void (*close)(struct file *file);
@@ -76,6 +81,17 @@ static inline int file_truncate(struct file *file, uint64_t size)
 static inline int file_size(struct file *file, uint64_t *ret)
 {
     return file->ops->size(file, ret);
+}
+
+static inline int file_allocated(struct file *file, uint64_t *ret)
+{
+    return file->ops->allocated != NULL ? file->ops->allocated(file, ret)
+                                        : file->ops->size(file, ret);
+}
+
+static inline int file_allocate(struct file *file, uint64_t offset, uint64_t length)
+{
+    return file->ops->allocate != NULL ? file->ops->allocate(file, offset, length) : -ENOTSUP;
 }
 
 static inline int file_extent(struct file *file, uint64_t offset, uint64_t *ret_end, bool *ret_data)
