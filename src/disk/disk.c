@@ -12,6 +12,8 @@ int disk_close(struct disk *disk)
     if (disk == NULL)
         return 0;
     int error = disk_flush(disk);
+    if (error == 0 && !disk->geometry.read_only && disk->ops->finish != NULL)
+        error = disk->ops->finish(disk);
     disk->ops->close(disk);
     return error;
 }
@@ -103,10 +105,12 @@ static int write_piece(struct disk *disk, const uint8_t *from, size_t length, ui
     if (error < 0 || disk->ops->written == NULL)
         return error;
     error = disk->ops->written(disk, offset, *ret_length);
-    if (error != -EBUSY)
-        return error;
-    error = commit(disk);
-    return error < 0 ? error : disk->ops->written(disk, offset, *ret_length);
+    while (error == -EBUSY) {
+        error = commit(disk);
+        if (error == 0)
+            error = disk->ops->written(disk, offset, *ret_length);
+    }
+    return error;
 }
 
 static int write_all(struct disk *disk, const uint8_t *from, size_t length, uint64_t offset)
@@ -150,7 +154,7 @@ int disk_unmap(struct disk *disk, uint64_t offset, uint64_t length)
     if (error < 0 || length == 0)
         return error;
     error = disk->ops->unmap(disk, offset, length);
-    if (error == -EBUSY) {
+    while (error == -EBUSY) { /* each time it comes further */
         error = commit(disk);
         if (error == 0)
             error = disk->ops->unmap(disk, offset, length);

@@ -35,7 +35,9 @@ enum disk_flags {
     DISK_AS_RAW = 4,  /* whatever the name says; one of these at most */
     DISK_AS_VHD = 8,
     DISK_AS_VHDX = 16,
-    DISK_ANY_PARENT = 32, /* a parent that was changed behind its child is no error */
+    DISK_ANY_PARENT = 32,     /* a parent that was changed behind its child is no error */
+    DISK_WITHOUT_PARENT = 64, /* for image_set_parent() and image_describe(): what is the parent's
+                                 cannot be read (-EIO) */
 };
 
 /* Where the files of a chain are: for all but tests the host's file system, file_open(). */

@@ -50,14 +50,16 @@ struct disk_ops {
     void (*commit_prepare)(struct disk *disk);
     int (*commit_write)(struct disk *disk);
     void (*commit_done)(struct disk *disk, int error);
-    /* Frees all, parents too; writes nothing (disk_close flushed before). */
+    /* After the last flush: the image was closed in order. NULL: nothing to note. */
+    int (*finish)(struct disk *disk);
+    /* Frees all, parents too; writes nothing. */
     void (*close)(struct disk *disk);
 
     /* For image.h, with nothing in flight; what they change is durable when they return 0. */
     void (*describe)(struct disk *disk, struct image_info *ret); /* NULL: nothing but the generic */
     int (*resize)(struct disk *disk, uint64_t capacity, struct reason *reason);
     int (*compact)(struct disk *disk, disk_progress_fn progress, void *owner); /* NULL: fixed */
-    /* The name that leads to the parent; NULL `identity`: the parent keeps its own. */
+    /* image_set_parent() */
     int (*set_parent)(struct disk *disk, const struct image_parent *parent, struct reason *reason);
 };
 
@@ -72,6 +74,10 @@ struct disk {
     struct disk *parent;      /* of a differencing disk; its own: ->close closes it */
     char *path;               /* as it was opened; NULL: unknown; freed by disk_free() */
     enum image_format format;
+    uint8_t identity[16]; /* of its data: what a child's name for it has beside the path */
+    /* What a change makes of it, for formats that tie children to the data as it was. */
+    uint8_t next_identity[16];
+    bool has_next_identity; /* else a new one */
 };
 
 enum { DISK_MOST_PARENTS = 64 };
@@ -107,7 +113,7 @@ struct disk_format {
     int (*check)(struct file *file, bool repair, struct image_check *check);
 };
 
-extern const struct disk_format raw_format;
+extern const struct disk_format raw_format, vhdx_format;
 
 /* ---- format.c ---- */
 

@@ -7,6 +7,7 @@
 
 static const struct disk_format *const formats[IMAGE_FORMATS] = {
     [IMAGE_RAW] = &raw_format,
+    [IMAGE_VHDX] = &vhdx_format,
 };
 
 static int open_host_file(struct disk_host *host, const char *path, unsigned flags,

@@ -256,8 +256,8 @@ int image_set_parent(struct disk *disk, const struct image_parent *parent, struc
 {
     if (disk->geometry.read_only)
         return reason_set(reason, -EROFS, "the disk is read-only");
-    if (disk->ops->set_parent == NULL || disk->parent == NULL)
-        return reason_set(reason, -EINVAL, "the disk has no parent");
+    if (disk->ops->set_parent == NULL)
+        return reason_set(reason, -EINVAL, "disks of this format have no parents");
     int error = disk_flush(disk);
     return error < 0 ? error : disk->ops->set_parent(disk, parent, reason);
 }

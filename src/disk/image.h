@@ -40,9 +40,9 @@ int image_create(struct disk_host *host, const char *path, const struct image_la
 
 /* How a child names its parent. */
 struct image_parent {
-    const char *path; /* as image_layout.parent */
-    uint8_t identity[16];
-    bool has_identity; /* false: that of the parent as it is now */
+    const char *path;             /* as image_layout.parent */
+    const struct disk *disk;      /* the parent, open */
+    const uint8_t *next_identity; /* what a merge will make of its identity; NULL: none */
 };
 
 enum { IMAGE_CREATOR_SIZE = 64, IMAGE_PARENT_SIZE = 4096 };
@@ -117,6 +117,7 @@ int image_check(struct disk_host *host, const char *path, unsigned flags, bool r
 int image_resize(struct disk *disk, uint64_t capacity, struct reason *reason);
 /* Give back the room of blocks that are zero, and close the holes in the file. */
 int image_compact(struct disk *disk, disk_progress_fn progress, void *owner, struct reason *reason);
+/* Of a disk that may be open with DISK_WITHOUT_PARENT: it is to be opened anew after that. */
 int image_set_parent(struct disk *disk, const struct image_parent *parent, struct reason *reason);
 
 /*

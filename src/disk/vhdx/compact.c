@@ -1,0 +1,228 @@
+/*
+ * Giving room back: blocks of zeroes are freed, then blocks move from the file's end into its
+ * holes, and the file ends behind the last.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "disk/vhdx/vhdx.h"
+
+struct work {
+    struct vhdx *vhdx;
+    disk_progress_fn progress;
+    void *owner;
+    uint64_t done, total; /* bytes of blocks that were looked at, then that were moved or stay */
+    uint8_t *buffer;
+};
+
+static int advance(struct work *work, uint64_t bytes)
+{
+    work->done += bytes;
+    if (work->done > work->total)
+        work->done = work->total;
+    return work->progress(work->owner, work->done, work->total);
+}
+
+static bool is_zero(const uint8_t *bytes, size_t length)
+{
+    return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+/* ---- blocks of zeroes ---- */
+
+static int block_is_zero(struct work *work, uint64_t block, bool *ret)
+{
+    struct disk *disk = &work->vhdx->disk;
+    uint64_t end = (block + 1) << work->vhdx->block_shift;
+
+    *ret = true;
+    if (end > disk->geometry.capacity)
+        end = disk->geometry.capacity;
+    for (uint64_t offset = block << work->vhdx->block_shift; *ret && offset < end;) {
+        uint64_t stop = 0;
+        bool data = false;
+        int error = disk_extent(disk, offset, &stop, &data);
+        if (error < 0)
+            return error;
+        stop = stop < end ? stop : end;
+        if (data) {
+            size_t length = stop - offset < VHDX_UNIT ? (size_t)(stop - offset) : VHDX_UNIT;
+            error = disk_read(disk, work->buffer, length, offset);
+            if (error < 0)
+                return error;
+            *ret = is_zero(work->buffer, length);
+            stop = offset + length;
+        }
+        offset = stop;
+    }
+    return 0;
+}
+
+static int free_zero_blocks(struct work *work)
+{
+    struct vhdx *vhdx = work->vhdx;
+    int error = 0;
+
+    for (uint64_t block = 0; error == 0 && block < vhdx->blocks; block++) {
+        uint64_t offset = block << vhdx->block_shift;
+        uint64_t left = vhdx->disk.geometry.capacity - offset;
+        uint64_t length = left < vhdx_block_size(vhdx) ? left : vhdx_block_size(vhdx);
+        bool zero = false;
+        if (vhdx_has_room(vhdx->bat[vhdx_block_index(vhdx, block)])) {
+            error = block_is_zero(work, block, &zero);
+            if (error == 0 && zero)
+                error = disk_unmap(&vhdx->disk, offset, length);
+        }
+        if (error == 0)
+            error = advance(work, length);
+    }
+    return error < 0 ? error : disk_flush(&vhdx->disk);
+}
+
+/* ---- blocks from the end ---- */
+
+static int by_offset_descending(const void *left, const void *right, void *owner)
+{
+    const struct vhdx *vhdx = owner;
+    uint64_t a = vhdx_entry_offset(vhdx->bat[*(const uint64_t *)left]);
+    uint64_t b = vhdx_entry_offset(vhdx->bat[*(const uint64_t *)right]);
+
+    return a > b ? -1 : a < b;
+}
+
+/* The entries that have room, those at the file's end first. */
+static int sort_entries(struct vhdx *vhdx, uint64_t **ret, size_t *ret_count)
+{
+    size_t count = 0;
+
+    for (uint64_t i = 0; i < vhdx->entries; i++)
+        count += vhdx_has_room(vhdx->bat[i]);
+    uint64_t *indices = calloc(count + 1, sizeof(*indices));
+    if (indices == NULL)
+        return -ENOMEM;
+    count = 0;
+    for (uint64_t i = 0; i < vhdx->entries; i++) {
+        if (vhdx_has_room(vhdx->bat[i]))
+            indices[count++] = i;
+    }
+    qsort_r(indices, count, sizeof(*indices), by_offset_descending, vhdx);
+    *ret = indices;
+    *ret_count = count;
+    return 0;
+}
+
+/* The new place reads as zeroes: holes of the old one stay holes. */
+static int copy_room(struct work *work, uint64_t from, uint64_t to, uint64_t length)
+{
+    struct file *file = work->vhdx->disk.file;
+    int error = 0;
+
+    for (uint64_t at = 0; error == 0 && at < length;) {
+        uint64_t stop = 0;
+        bool data = true;
+        error = file_extent(file, from + at, &stop, &data);
+        uint64_t end = stop - from < length ? stop - from : length;
+        size_t piece = end - at < VHDX_UNIT ? (size_t)(end - at) : VHDX_UNIT;
+        if (error == 0 && data) {
+            error = file_read(file, work->buffer, piece, from + at);
+            if (error == 0 && !is_zero(work->buffer, piece))
+                error = file_write(file, work->buffer, piece, to + at);
+            end = at + piece;
+        }
+        at = end;
+    }
+    return error;
+}
+
+/* The bitmap's pages that are in memory find their new home by its entry. */
+static int move_entry(struct work *work, uint64_t index)
+{
+    struct vhdx *vhdx = work->vhdx;
+    uint64_t entry = vhdx->bat[index];
+    uint64_t length = vhdx_entry_length(vhdx, index);
+    uint64_t first = 0;
+    uint64_t offset = 0;
+    int error = vhdx_room_find(&vhdx->room, length / VHDX_UNIT, &first);
+
+    if (error < 0 || first * VHDX_UNIT >= vhdx_entry_offset(entry))
+        return error;
+    if (!vhdx_has_dirty_room(vhdx, 1))
+        error = disk_flush(&vhdx->disk);
+    if (error == 0)
+        error = vhdx_take_room(vhdx, length / VHDX_UNIT, &offset);
+    if (error == 0)
+        error = copy_room(work, vhdx_entry_offset(entry), offset, length);
+    if (error == 0)
+        error = vhdx_room_release(&vhdx->room, vhdx_entry_offset(entry) / VHDX_UNIT,
+                                  length / VHDX_UNIT);
+    if (error == 0)
+        vhdx_set_entry(vhdx, index, offset | (entry & VHDX_STATE_MASK));
+    return error;
+}
+
+static int move_blocks(struct work *work)
+{
+    auto_free uint64_t *indices = NULL;
+    size_t count = 0;
+    int error = sort_entries(work->vhdx, &indices, &count);
+
+    for (size_t i = 0; error == 0 && i < count; i++) {
+        error = move_entry(work, indices[i]);
+        if (error == 0)
+            error = advance(work, vhdx_entry_length(work->vhdx, indices[i]));
+    }
+    return error < 0 ? error : disk_flush(&work->vhdx->disk);
+}
+
+/* ---- the file's end ---- */
+
+static int cut_file(struct vhdx *vhdx)
+{
+    uint64_t first = 0;
+    uint64_t count = 0;
+    uint64_t end = 0;
+
+    for (; vhdx_room_next_used(&vhdx->room, &first, &count); first += count)
+        end = first + count;
+    if (end * VHDX_UNIT >= vhdx->file_size)
+        return 0;
+    /* What the log says of the file's end must not make it longer again. */
+    int error = vhdx_finish(&vhdx->disk);
+    if (error == 0)
+        error = file_truncate(vhdx->disk.file, end * VHDX_UNIT);
+    if (error == 0)
+        error = file_flush(vhdx->disk.file);
+    if (error < 0)
+        return error;
+    vhdx->file_size = end * VHDX_UNIT;
+    vhdx->room.units = end;
+    return 0;
+}
+
+int vhdx_compact(struct disk *disk, disk_progress_fn progress, void *owner)
+{
+    struct vhdx *vhdx = vhdx_of(disk);
+    auto_free uint8_t *buffer = malloc(VHDX_UNIT);
+    struct work work = {.vhdx = vhdx,
+                        .progress = progress,
+                        .owner = owner,
+                        .total = disk->geometry.capacity,
+                        .buffer = buffer};
+
+    if (buffer == NULL)
+        return -ENOMEM;
+    if (vhdx->metadata.fixed)
+        return -ENOTSUP;
+    for (uint64_t i = 0; i < vhdx->entries; i++)
+        work.total += vhdx_has_room(vhdx->bat[i]) ? vhdx_entry_length(vhdx, i) : 0;
+    int error = free_zero_blocks(&work);
+    if (error == 0)
+        error = vhdx_edit_begin(vhdx);
+    if (error == 0)
+        error = move_blocks(&work);
+    if (error == 0)
+        error = disk_flush(disk); /* the places that were left are free now */
+    return error < 0 ? error : cut_file(vhdx);
+}

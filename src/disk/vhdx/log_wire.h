@@ -1,0 +1,26 @@
+/* Offsets in the entries of a log, MS-VHDX § 2.3.1. */
+#ifndef DISK_VHDX_LOG_WIRE_H
+#define DISK_VHDX_LOG_WIRE_H
+
+enum {
+    LOG_SECTOR = 4096,
+    LOG_ENTRY_HEADER = 64,
+    LOG_DESCRIPTOR = 32,
+
+    ENTRY_CHECKSUM = 4,
+    ENTRY_LENGTH = 8,
+    ENTRY_TAIL = 12,
+    ENTRY_SEQUENCE = 16,
+    ENTRY_COUNT = 24,
+    ENTRY_GUID = 32,
+    ENTRY_FLUSHED_END = 48,
+    ENTRY_LAST_END = 56,
+
+    DESCRIPTOR_TRAILING = 4, /* of data */
+    DESCRIPTOR_LEADING = 8,
+    DESCRIPTOR_ZERO_LENGTH = 8, /* of zeroes */
+    DESCRIPTOR_OFFSET = 16,
+    DESCRIPTOR_SEQUENCE = 24,
+};
+
+#endif
