@@ -59,7 +59,7 @@ struct disk_ops {
     void (*describe)(struct disk *disk, struct image_info *ret); /* NULL: nothing but the generic */
     int (*resize)(struct disk *disk, uint64_t capacity, struct reason *reason);
     int (*compact)(struct disk *disk, disk_progress_fn progress, void *owner); /* NULL: fixed */
-    /* image_set_parent() */
+    /* image_set_parent(); the image's own identity stays. */
     int (*set_parent)(struct disk *disk, const struct image_parent *parent, struct reason *reason);
 };
 

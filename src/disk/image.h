@@ -40,7 +40,7 @@ int image_create(struct disk_host *host, const char *path, const struct image_la
 
 /* How a child names its parent. */
 struct image_parent {
-    const char *path;             /* as image_layout.parent */
+    const char *path;             /* as image_layout.parent; NULL: as it is named now */
     const struct disk *disk;      /* the parent, open */
     const uint8_t *next_identity; /* what a merge will make of its identity; NULL: none */
 };

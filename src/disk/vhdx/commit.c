@@ -81,7 +81,7 @@ static int open_session(struct vhdx *vhdx)
     vhdx_new_guid(&vhdx->header.file_write);
     if (vhdx->disk.has_next_identity)
         memcpy(vhdx->header.data_write.bytes, vhdx->disk.next_identity, 16);
-    else
+    else if (!vhdx->keep_identity)
         vhdx_new_guid(&vhdx->header.data_write);
     memcpy(vhdx->disk.identity, vhdx->header.data_write.bytes, sizeof(vhdx->disk.identity));
     vhdx_new_guid(&vhdx->header.log);
@@ -153,12 +153,14 @@ int vhdx_finish(struct disk *disk)
 
 /* ---- other metadata ---- */
 
-int vhdx_edit_begin(struct vhdx *vhdx)
+int vhdx_edit_begin(struct vhdx *vhdx, enum vhdx_edit edit)
 {
     if (vhdx->session != VHDX_SESSION_OPEN)
         vhdx->session = VHDX_SESSION_WANTED;
+    vhdx->keep_identity = edit == VHDX_KEEP_IDENTITY;
     int error = disk_flush(&vhdx->disk);
 
+    vhdx->keep_identity = false;
     vhdx->log.count = 0;
     return error;
 }

@@ -217,12 +217,14 @@ int vhdx_compact(struct disk *disk, disk_progress_fn progress, void *owner)
         return -ENOTSUP;
     for (uint64_t i = 0; i < vhdx->entries; i++)
         work.total += vhdx_has_room(vhdx->bat[i]) ? vhdx_entry_length(vhdx, i) : 0;
-    int error = free_zero_blocks(&work);
+    int error = vhdx_edit_begin(vhdx, VHDX_KEEP_IDENTITY);
     if (error == 0)
-        error = vhdx_edit_begin(vhdx);
+        error = free_zero_blocks(&work);
     if (error == 0)
         error = move_blocks(&work);
     if (error == 0)
         error = disk_flush(disk); /* the places that were left are free now */
-    return error < 0 ? error : cut_file(vhdx);
+    if (error == 0)
+        error = cut_file(vhdx);
+    return error < 0 ? error : vhdx_finish(disk);
 }

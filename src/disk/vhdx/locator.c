@@ -331,7 +331,7 @@ static int commit_locator(struct vhdx *vhdx, uint8_t *table, const uint8_t *byte
         return error;
     put_le32(entry + 16, at);
     put_le32(entry + 20, length);
-    error = vhdx_edit_begin(vhdx);
+    error = vhdx_edit_begin(vhdx, VHDX_KEEP_IDENTITY);
     if (error == 0)
         error = vhdx_edit_put(vhdx, entry, 32, base + (uint64_t)(entry - table));
     if (error == 0)
@@ -340,7 +340,7 @@ static int commit_locator(struct vhdx *vhdx, uint8_t *table, const uint8_t *byte
         error = vhdx_edit_commit(vhdx);
     if (error == 0)
         vhdx->items.locator = (struct vhdx_range){.offset = at, .length = length};
-    return error;
+    return error < 0 ? error : vhdx_finish(&vhdx->disk);
 }
 
 int vhdx_set_parent(struct disk *disk, const struct image_parent *parent, struct reason *reason)
@@ -356,9 +356,12 @@ int vhdx_set_parent(struct disk *disk, const struct image_parent *parent, struct
         return reason_set(reason, -EINVAL, "the disk has no parent");
     int error = check_parent(vhdx, NULL, parent->disk, reason);
     if (error == 0)
-        error = vhdx_make_locator(parent->disk, parent->path, &locator);
+        error = parent->path != NULL ? vhdx_make_locator(parent->disk, parent->path, &locator)
+                                     : vhdx_read_locator(vhdx, &locator, reason);
     if (error < 0)
         return error;
+    memcpy(locator.linkage.bytes, parent->disk->identity, sizeof(locator.linkage.bytes));
+    locator.linkage2 = (struct partition_guid){{0}};
     if (parent->next_identity != NULL)
         memcpy(locator.linkage2.bytes, parent->next_identity, sizeof(locator.linkage2.bytes));
     int length = vhdx_encode_locator(&locator, bytes, SIZE);

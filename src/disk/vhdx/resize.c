@@ -17,7 +17,7 @@ static int commit_size(struct vhdx *vhdx, uint64_t capacity)
     uint8_t bytes[8];
 
     put_le64(bytes, capacity);
-    int error = vhdx_edit_begin(vhdx);
+    int error = vhdx_edit_begin(vhdx, VHDX_NEW_IDENTITY);
     if (error == 0)
         error = vhdx_edit_put(vhdx, bytes, sizeof(bytes),
                               vhdx->regions.metadata.offset + vhdx->items.capacity.offset);
@@ -45,7 +45,7 @@ static int reset_entry(struct vhdx *vhdx, uint64_t index, uint64_t entry)
 static int drop_entries(struct vhdx *vhdx, uint64_t blocks)
 {
     uint64_t last_bitmap = vhdx_bitmap_index(vhdx, (blocks - 1) >> vhdx->ratio_shift);
-    int error = vhdx_edit_begin(vhdx); /* a session */
+    int error = vhdx_edit_begin(vhdx, VHDX_NEW_IDENTITY); /* a session */
 
     for (uint64_t i = vhdx_block_index(vhdx, blocks); error == 0 && i < vhdx->entries; i++) {
         uint64_t entry = vhdx->bat[i];
@@ -151,7 +151,7 @@ static int move_table(struct vhdx *vhdx, uint64_t entries)
 /* In its place: what is in the file behind the last entry may be anything. */
 static int clear_new_entries(struct vhdx *vhdx, uint64_t old_entries, uint64_t entries)
 {
-    int error = vhdx_edit_begin(vhdx);
+    int error = vhdx_edit_begin(vhdx, VHDX_NEW_IDENTITY);
 
     memset(vhdx->bat + old_entries, 0, vhdx->bat_bytes - old_entries * 8);
     for (uint64_t i = old_entries; error == 0 && i < entries; i += VHDX_BAT_PAGE_ENTRIES)
@@ -164,7 +164,7 @@ static int clear_new_entries(struct vhdx *vhdx, uint64_t old_entries, uint64_t e
 /* A fixed disk has all of its blocks. */
 static int take_blocks(struct vhdx *vhdx, uint64_t first, uint64_t end)
 {
-    int error = vhdx_edit_begin(vhdx);
+    int error = vhdx_edit_begin(vhdx, VHDX_NEW_IDENTITY);
 
     for (uint64_t block = first; error == 0 && block < end; block++) {
         uint64_t offset = 0;

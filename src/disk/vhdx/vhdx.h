@@ -57,7 +57,8 @@ struct vhdx {
     struct vhdx_replay replay; /* read-only and not clean: what to read instead */
     struct vhdx_log log;       /* writable only */
     enum vhdx_session session, committed_session;
-    bool log_is_named; /* the headers name our log: it is to be taken out at the end */
+    bool keep_identity; /* of the session that is wanted */
+    bool log_is_named;  /* the headers name our log: it is to be taken out at the end */
 };
 
 static inline struct vhdx *vhdx_of(struct disk *disk)
@@ -132,7 +133,8 @@ int vhdx_finish(struct disk *disk);
  * Change other metadata, a few pages of it, as one: begin, ask for each page, commit. Nothing is in
  * flight meanwhile.
  */
-int vhdx_edit_begin(struct vhdx *vhdx);
+enum vhdx_edit { VHDX_NEW_IDENTITY, VHDX_KEEP_IDENTITY }; /* keep: no data is changed */
+int vhdx_edit_begin(struct vhdx *vhdx, enum vhdx_edit edit);
 int vhdx_edit_page(struct vhdx *vhdx, uint64_t offset, uint8_t **ret);
 /* Put bytes over several pages. */
 int vhdx_edit_put(struct vhdx *vhdx, const uint8_t *bytes, size_t length, uint64_t offset);
