@@ -8,8 +8,9 @@ DESTDIR      ?=
 FUZZ_SECONDS ?= 60
 CHECK_ARGS   ?=
 BENCH_ARGS   ?=
+POWERCUT_ARGS ?=
 
-.PHONY: help build demo demo-kernel check bench fuzz format install clean
+.PHONY: help build demo demo-kernel check bench fuzz powercut format install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 24
@@ -46,6 +47,12 @@ fuzz: ## fuzz every target for FUZZ_SECONDS (60)
 	@tools/configure fuzz
 	@ninja --quiet -C build/fuzz
 	@tools/fuzz $(FUZZ_SECONDS)
+
+powercut: ## cut the power at every change of a disk image, in eight ways
+	@tools/install-deps build
+	@tools/configure release
+	@ninja --quiet -C build/release tests/powercut/partita-powercut
+	@build/release/tests/powercut/partita-powercut --all $(POWERCUT_ARGS)
 
 format: ## reformat the sources
 	@tools/install-deps check

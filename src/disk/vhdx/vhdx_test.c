@@ -334,6 +334,36 @@ static void freed_room_waits_for_the_commit(void **state)
     assert_int_not_equal(first.file_offset, second.file_offset);
 }
 
+/* More pages of the table than one entry of the log can take. */
+static void a_full_log_forces_a_commit(void **state)
+{
+    enum { PLACES = 200 };
+    struct fixture *f = *state;
+    const uint64_t stride = UINT64_C(1) << 30; /* two pages of the table */
+    const struct image_layout layout = {.format = IMAGE_VHDX,
+                                        .kind = IMAGE_DYNAMIC,
+                                        .capacity = PLACES * stride,
+                                        .block_size = MIB};
+
+    create(f, "a.vhdx", &layout);
+    open_disk(f, "a.vhdx", DISK_WRITABLE);
+    const struct memory_file *memory = &fixture_find(&f->host, "a.vhdx")->memory;
+    unsigned flushes = memory->flushes;
+    for (uint64_t i = 0; i < PLACES; i++) {
+        memset(f->model, (int)i + 1, SECTOR);
+        assert_int_equal(disk_write(f->disk, f->model, SECTOR, i * stride), 0);
+    }
+    assert_true(memory->flushes > flushes + 4); /* that is more than the session's own */
+    assert_int_equal(disk_unmap(f->disk, stride, (PLACES - 2) * stride), 0);
+    reopen(f, "a.vhdx");
+    for (uint64_t i = 0; i < PLACES; i++) {
+        bool kept = i == 0 || i == PLACES - 1;
+        assert_int_equal(disk_read(f->disk, f->read, SECTOR, i * stride), 0);
+        assert_int_equal(f->read[SECTOR - 1], kept ? (int)i + 1 : 0);
+    }
+    assert_clean(f, "a.vhdx");
+}
+
 static void a_log_is_carried_out(void **state)
 {
     struct fixture *f = *state;
@@ -587,6 +617,7 @@ int main(void)
         TEST(a_child_gets_another_parent),
         TEST(unmap_gives_room_to_the_next),
         TEST(freed_room_waits_for_the_commit),
+        TEST(a_full_log_forces_a_commit),
         TEST(a_log_is_carried_out),
         TEST(disks_grow_and_shrink),
         TEST(a_table_that_is_too_small_moves),
