@@ -185,6 +185,12 @@ struct scsi_target {
     bool write_cache, removal_prevented, stopped, tray_open;
     uint8_t media_event; /* what GET EVENT STATUS has yet to tell */
 
+    unsigned users;          /* commands that have the medium */
+    struct disk *old_medium; /* taken out, and not released yet */
+    unsigned old_users;
+    void (*released)(void *owner, struct disk *medium);
+    void *released_owner;
+
     struct scsi_command *stager;                       /* who has the buffer */
     struct scsi_command *first_waiting, *last_waiting; /* for it */
     struct iovec stage_iov[SCSI_STAGE_REPEAT];
@@ -192,6 +198,11 @@ struct scsi_target {
 };
 
 int target_create(const struct scsi_kind *kind, uint32_t sector, struct scsi_target **ret);
+/* The command has ended: it lets go of its medium. */
+void target_release_medium(const struct scsi_command *command);
+/* As scsi_dvd_insert, for the medium alone. */
+int target_change_medium(struct scsi_target *target, struct disk *medium,
+                         void (*released)(void *owner, struct disk *medium), void *owner);
 /* 0: no medium. */
 uint64_t target_block_count(const struct scsi_target *target);
 void target_test_ready(struct scsi_command *command, const struct scsi_cdb *cdb);
