@@ -47,7 +47,7 @@ static void perform_attach(void *owner, const struct control_request *request,
 {
     const struct verbs *verbs = owner;
     const struct worker_disk disk = {
-        .path = request->path,
+        .path = request->path[0] != '\0' ? request->path : NULL,
         .read_only = request->read_only,
         .dvd = request->dvd,
         .placed = request->placed,
