@@ -64,6 +64,10 @@ static void drive_is_a_removable_dvd_rom(void **state)
     assert_true(fixture_read_cdb(f, 96, 0x12, 0, 0, 0, 96, 0));
     assert_int_equal(f->data[0], 5);
     assert_int_equal(f->data[1], 0x80);
+    assert_int_equal(f->data[2], 0);
+    assert_int_equal(f->data[3], 2);
+    assert_int_equal(f->data[4] + 5, 36);
+    assert_int_equal(f->command.transferred, 36);
     assert_memory_equal(f->data + 8, "Msft    Virtual DVD-ROM 1.0 ", 28);
     assert_true(fixture_read_cdb(f, 96, 0x12, 1, 0, 0, 96, 0));
     assert_int_equal(get_be16(f->data + 2), 1); /* no names, no limits */
@@ -89,6 +93,17 @@ static void discs_cannot_be_written(void **state)
     struct fixture *f = *state;
     assert_false(fixture_write_cdb(f, 2048, 0x2a, 0, 0, 0, 0, 5, 0, 0, 1, 0));
     assert_int_equal(fixture_sense(f), SENSE_UNKNOWN_OPCODE);
+}
+
+static void ata_pass_through_is_unknown(void **state)
+{
+    struct fixture *f = *state;
+    assert_false(
+        fixture_read_cdb(f, 512, 0x85, 0x08, 0x0e, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xa1, 0));
+    assert_int_equal(fixture_sense(f), SENSE_UNKNOWN_OPCODE);
+    assert_false(fixture_read_cdb(f, 512, 0xa1, 0x08, 0x0e, 1, 0, 0, 0, 0, 0, 0xa1, 0, 0));
+    assert_int_equal(fixture_sense(f), SENSE_UNKNOWN_OPCODE);
+    assert_true(test_ready(f));
 }
 
 static void table_of_contents_has_one_track(void **state)
@@ -291,6 +306,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(drive_is_a_removable_dvd_rom, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blocks_are_of_2048_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(discs_cannot_be_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ata_pass_through_is_unknown, set_up, tear_down),
         cmocka_unit_test_setup_teardown(table_of_contents_has_one_track, set_up, tear_down),
         cmocka_unit_test_setup_teardown(configuration_follows_the_disc, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disc_information_is_of_a_complete_disc, set_up, tear_down),

@@ -117,6 +117,8 @@ void cdb_decode_length_3(const uint8_t *cdb, struct scsi_cdb *ret);
 void cdb_decode_length_10(const uint8_t *cdb, struct scsi_cdb *ret);
 void cdb_decode_length_12(const uint8_t *cdb, struct scsi_cdb *ret);
 void cdb_decode_length_16(const uint8_t *cdb, struct scsi_cdb *ret);
+/* A block in bytes 2 to 9, and the length in 10 to 13. */
+void cdb_decode_block_length_16(const uint8_t *cdb, struct scsi_cdb *ret);
 
 /* False: sense is set. */
 bool cdb_decode(struct scsi_command *command, const struct scsi_opcodes *opcodes,
@@ -245,6 +247,7 @@ void transfer_flush(struct scsi_command *command, const struct scsi_cdb *cdb);
 void blocks_verify(struct scsi_command *command, const struct scsi_cdb *cdb);
 void blocks_write_same(struct scsi_command *command, const struct scsi_cdb *cdb);
 void blocks_unmap(struct scsi_command *command, const struct scsi_cdb *cdb);
+void blocks_get_status(struct scsi_command *command, const struct scsi_cdb *cdb);
 
 /* ---- inquiry.c ---- */
 
