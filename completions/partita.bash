@@ -21,5 +21,8 @@ _partita() {
     elif [[ -n $candidates ]]; then
         mapfile -t COMPREPLY <<<"$candidates"
         [[ ${COMPREPLY[0]} == *: ]] && compopt -o nospace 2>/dev/null
+        # The shell takes a colon for the end of a word.
+        declare -F __ltrim_colon_completions >/dev/null && __ltrim_colon_completions "$cur"
     fi
+    return 0
 } && complete -F _partita partita

@@ -54,6 +54,12 @@ int attach_main(int argc, char **argv);
 extern const struct cli_option detach_options[];
 int detach_main(int argc, char **argv);
 
+extern const struct cli_option insert_options[];
+int insert_main(int argc, char **argv);
+
+extern const struct cli_option eject_options[];
+int eject_main(int argc, char **argv);
+
 extern const struct cli_option stop_options[];
 int stop_main(int argc, char **argv);
 

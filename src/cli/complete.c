@@ -3,7 +3,10 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "control/call.h"
 #include "control/socket.h"
+
+enum { PLACES_TIMEOUT_MS = 1000 };
 
 static void offer(const char *candidate, size_t length, const char *start)
 {
@@ -64,31 +67,65 @@ static void offer_name(void *owner, const char *name)
     offer(name, strlen(name), owner);
 }
 
-/* How many words were typed, between "COMMAND" and the last, that are no options nor values. */
+/* Neither an option nor the value of one. */
+static bool is_plain(const struct cli_option *options, char *const *words, int i)
+{
+    return option_awaiting_value(options, words[i - 1]) == NULL && words[i][0] != '-';
+}
+
+/* How many such words were typed between "COMMAND" and the last. */
 static unsigned count_words(const struct cli_option *options, char *const *words, int length)
 {
     unsigned count = 0;
 
-    for (int i = 1; i < length - 1; i++) {
-        bool is_value = option_awaiting_value(options, words[i - 1]) != NULL;
-        count += !is_value && words[i][0] != '-';
-    }
+    for (int i = 1; i < length - 1; i++)
+        count += is_plain(options, words, i);
     return count;
 }
 
-/* `kinds` as "NAME FILE": what the word of this number is. */
-static void offer_word(const char *kinds, unsigned number, char *start)
+/* Where the partition named by the first word has disks. */
+static void offer_places(const struct cli_option *options, char *const *words, int length,
+                         const char *start)
+{
+    const struct control_request request = {.verb = CONTROL_STATUS};
+    struct control_reply reply = {0};
+    int first = 1;
+
+    while (first < length - 1 && !is_plain(options, words, first))
+        first++;
+    if (control_call(words[first], &request, PLACES_TIMEOUT_MS, &reply, NULL) == 0) {
+        for (size_t i = 0; i < reply.status.disk_count; i++) {
+            char place[32];
+            int size = snprintf(place, sizeof(place), "%u:%u", reply.status.disks[i].controller,
+                                reply.status.disks[i].lun);
+            if (size > 0)
+                offer(place, (size_t)size, start);
+        }
+    }
+    control_reply_release(&reply);
+}
+
+/* `kinds` as "NAME FILE": the word of this number there. */
+static const char *kind_of_word(const char *kinds, unsigned number)
 {
     for (; number > 0 && kinds != NULL; number--) {
         kinds = strchr(kinds, ' ');
         kinds = kinds != NULL ? kinds + 1 : NULL;
     }
-    if (kinds == NULL)
-        return;
-    if (strncmp(kinds, "NAME", 4) == 0)
+    return kinds != NULL ? kinds : "";
+}
+
+static void offer_word(const struct cli_command *command, char *const *words, int length,
+                       char *start)
+{
+    const char *kind = kind_of_word(command->words, count_words(command->options, words, length));
+
+    if (strncmp(kind, "NAME", 4) == 0)
         (void)control_list(offer_name, start, NULL);
-    else if (strncmp(kinds, "FILE", 4) == 0)
+    else if (strncmp(kind, "FILE", 4) == 0)
         (void)puts(":files");
+    else if (strncmp(kind, "PLACE", 5) == 0)
+        offer_places(command->options, words, length, start);
 }
 
 void cli_complete(const struct cli_command *commands, int count, char *const *words)
@@ -120,7 +157,7 @@ void cli_complete(const struct cli_command *commands, int count, char *const *wo
     if (awaiting != NULL)
         offer_values(awaiting, last);
     else if (command->words != NULL && last[0] != '-')
-        offer_word(command->words, count_words(options, words, length), last);
+        offer_word(command, words, length, last);
     else
         offer_options(options, last);
 }

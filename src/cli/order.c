@@ -1,19 +1,22 @@
-/* partita attach, detach and stop: orders to a running partition. */
+/* partita attach, detach, insert, eject and stop: orders to a running partition. */
 #include "cli/order.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/place.h"
 #include "control/call.h"
 
 struct order_command {
+    const char *name;
+    const char *usage; /* of its words */
+    unsigned word_count;
     struct order_words words;
     struct control_request request;
-    bool has_controller, has_lun, force, help;
+    bool force, help;
 };
 
 int order_take_word(struct order_words *words, unsigned most, const char *command, const char *word)
@@ -50,25 +53,15 @@ int order_send(const char *command, const char *name, const struct control_reque
 
 /* ---- options ---- */
 
-static int take_number(const char *option, const char *value, unsigned *ret, bool *ret_has)
+static int take_at(void *command, const char *value)
 {
-    *ret_has = true;
-    if (place_parse_number(value, ret))
+    struct order_command *order = command;
+
+    order->request.placed = true;
+    if (place_parse(value, &order->request.controller, &order->request.lun))
         return 0;
-    cli_error("attach: --%s '%s': a number is wanted", option, value);
+    cli_error("%s: --at '%s': a place is wanted, as 0:3", order->name, value);
     return CLI_EXIT_USAGE;
-}
-
-static int take_controller(void *command, const char *value)
-{
-    struct order_command *order = command;
-    return take_number("controller", value, &order->request.controller, &order->has_controller);
-}
-
-static int take_lun(void *command, const char *value)
-{
-    struct order_command *order = command;
-    return take_number("lun", value, &order->request.lun, &order->has_lun);
 }
 
 static int take_read_only(void *command, const char *value)
@@ -101,27 +94,72 @@ static int take_help(void *command, const char *value)
 
 static int take_word(void *command, const char *word)
 {
-    return order_take_word(&((struct order_command *)command)->words, 2, "attach", word);
+    struct order_command *order = command;
+    return order_take_word(&order->words, order->word_count, order->name, word);
 }
 
-static int take_detach_word(void *command, const char *word)
+/* ---- what they share ---- */
+
+/* Absolute, as the partition has a folder of its own; the name stays, for it tells the format. */
+static int take_file(struct order_command *order, const char *file)
 {
-    return order_take_word(&((struct order_command *)command)->words, 2, "detach", word);
+    char folder[CONTROL_PATH_SIZE] = "";
+    char *path = order->request.path;
+    int error = access(file, F_OK) == 0 ? 0 : errno;
+
+    if (error == 0 && file[0] != '/' && getcwd(folder, sizeof(folder)) == NULL)
+        error = errno;
+    int length =
+        snprintf(path, CONTROL_PATH_SIZE, "%s%s%s", folder, file[0] != '/' ? "/" : "", file);
+    if (error == 0 && (length < 0 || length >= CONTROL_PATH_SIZE))
+        error = ENAMETOOLONG;
+    if (error == 0)
+        return 0;
+    cli_error("%s: %s: %s", order->name, file, strerrordesc_np(error));
+    return CLI_EXIT_FILE;
 }
 
-static int take_stop_word(void *command, const char *word)
+static int take_place(struct order_command *order, const char *word)
 {
-    return order_take_word(&((struct order_command *)command)->words, 1, "stop", word);
+    order->request.placed = true;
+    if (place_parse(word, &order->request.controller, &order->request.lun))
+        return 0;
+    cli_error("%s: '%s': a place is wanted, as 0:3", order->name, word);
+    return CLI_EXIT_USAGE;
+}
+
+/* Send what has no answer but that it was done. */
+static int send_plain(const struct order_command *order)
+{
+    struct control_reply reply;
+    int code = order_send(order->name, order->words.words[0], &order->request, &reply);
+
+    control_reply_release(&reply);
+    return code;
+}
+
+/* An exit code; with order->help nothing is left to do. */
+static int parse_order(struct order_command *order, const struct cli_option *options, int argc,
+                       char **argv, void (*print_help)(void))
+{
+    int code = cli_parse_words(options, argc, argv, order, take_word);
+
+    if (code == 0 && order->help)
+        print_help();
+    return code;
+}
+
+static int check_words(const struct order_command *order)
+{
+    return order_check_words(&order->words, order->word_count, order->name, order->usage);
 }
 
 /* ---- attach ---- */
 
 const struct cli_option attach_options[] = {
-    {"controller", 0, CLI_TEXT, "N", NULL, "with --lun: the place (default: the first free one)",
-     take_controller},
-    {"lun", 0, CLI_TEXT, "N", NULL, "with --controller: the place", take_lun},
+    {"at", 0, CLI_TEXT, "PLACE", NULL, "CONTROLLER:LUN (default: the first free one)", take_at},
     {"read-only", 'r', CLI_FLAG, NULL, NULL, "the guest may not write", take_read_only},
-    {"dvd", 0, CLI_FLAG, NULL, NULL, "a DVD drive with this image in it", take_dvd},
+    {"dvd", 0, CLI_FLAG, NULL, NULL, "a DVD drive, with this image in it or empty", take_dvd},
     {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
     {0},
 };
@@ -129,47 +167,31 @@ const struct cli_option attach_options[] = {
 static void print_attach_help(void)
 {
     (void)puts("Usage: partita attach NAME FILE [OPTION]...\n"
-               "Plug a disk into the running partition NAME.\n");
+               "       partita attach NAME --dvd [OPTION]...\n"
+               "Plug a disk into the running partition NAME, and print its place.\n");
     cli_print_options(stdout, attach_options);
-    (void)puts("\n"
-               "Exit codes: 0 attached, 1 the partition refused, 2 usage, 3 file, 5 no such\n"
-               "partition runs.\n"
-               "\n"
-               "Examples:\n"
-               "  partita attach web data.vhdx\n"
-               "  partita attach web install.iso --dvd --controller 1 --lun 0");
-}
-
-static int find_file(const char *file, struct control_request *request)
-{
-    char *path = realpath(file, NULL);
-    int error = errno;
-
-    if (path == NULL || strlen(path) >= sizeof(request->path)) {
-        cli_error("attach: %s: %s", file, strerrordesc_np(path == NULL ? error : ENAMETOOLONG));
-        free(path);
-        return CLI_EXIT_FILE;
-    }
-    (void)snprintf(request->path, sizeof(request->path), "%s", path);
-    free(path);
-    return 0;
+    (void)puts(
+        "\n"
+        "Exit codes: 0 attached, 1 the partition refused, 2 usage, 3 no such file, 5 no such\n"
+        "partition runs.\n"
+        "\n"
+        "Examples:\n"
+        "  partita attach web data.raw\n"
+        "  partita attach web install.iso --dvd --at 1:0");
 }
 
 static int attach(struct order_command *order)
 {
     struct control_reply reply;
     const char *name = order->words.words[0];
+    bool empty = order->request.dvd && order->words.count == 1;
+    int code = empty ? 0 : check_words(order);
 
-    if (order->has_controller != order->has_lun) {
-        cli_error("attach: a place is --controller and --lun");
-        return CLI_EXIT_USAGE;
-    }
-    order->request.verb = CONTROL_ATTACH;
-    order->request.placed = order->has_lun;
-    int code = find_file(order->words.words[1], &order->request);
+    if (code == 0 && !empty)
+        code = take_file(order, order->words.words[1]);
     if (code != 0)
         return code;
-    code = order_send("attach", name, &order->request, &reply);
+    code = order_send(order->name, name, &order->request, &reply);
     if (code == 0)
         (void)printf("%s: attached at %u:%u\n", name, reply.controller, reply.lun);
     control_reply_release(&reply);
@@ -178,16 +200,11 @@ static int attach(struct order_command *order)
 
 int attach_main(int argc, char **argv)
 {
-    struct order_command order = {.help = false};
-    int code = cli_parse_words(attach_options, argc, argv, &order, take_word);
+    struct order_command order = {
+        .name = "attach", .usage = "NAME FILE", .word_count = 2, .request.verb = CONTROL_ATTACH};
+    int code = parse_order(&order, attach_options, argc, argv, print_attach_help);
 
-    if (code == 0 && order.help) {
-        print_attach_help();
-        return 0;
-    }
-    if (code == 0)
-        code = order_check_words(&order.words, 2, "attach", "NAME FILE");
-    return code != 0 ? code : attach(&order);
+    return code != 0 || order.help ? code : attach(&order);
 }
 
 /* ---- detach ---- */
@@ -199,7 +216,7 @@ const struct cli_option detach_options[] = {
 
 static void print_detach_help(void)
 {
-    (void)puts("Usage: partita detach NAME CONTROLLER:LUN [OPTION]...\n"
+    (void)puts("Usage: partita detach NAME PLACE [OPTION]...\n"
                "Take a disk away from the running partition NAME, and wait until it is free.\n");
     cli_print_options(stdout, detach_options);
     (void)puts("\n"
@@ -210,33 +227,87 @@ static void print_detach_help(void)
                "  partita detach web 0:3");
 }
 
-static int detach(struct order_command *order)
+static int send_with_place(struct order_command *order)
 {
-    struct control_reply reply;
+    int code = check_words(order);
 
-    order->request.verb = CONTROL_DETACH;
-    order->request.placed = true;
-    if (!place_parse(order->words.words[1], &order->request.controller, &order->request.lun)) {
-        cli_error("detach: '%s': a place is wanted, as 0:3", order->words.words[1]);
-        return CLI_EXIT_USAGE;
-    }
-    int code = order_send("detach", order->words.words[0], &order->request, &reply);
-    control_reply_release(&reply);
-    return code;
+    if (code == 0)
+        code = take_place(order, order->words.words[1]);
+    if (code == 0 && order->word_count > 2)
+        code = take_file(order, order->words.words[2]);
+    return code != 0 ? code : send_plain(order);
 }
 
 int detach_main(int argc, char **argv)
 {
-    struct order_command order = {.help = false};
-    int code = cli_parse_words(detach_options, argc, argv, &order, take_detach_word);
+    struct order_command order = {
+        .name = "detach", .usage = "NAME PLACE", .word_count = 2, .request.verb = CONTROL_DETACH};
+    int code = parse_order(&order, detach_options, argc, argv, print_detach_help);
 
-    if (code == 0 && order.help) {
-        print_detach_help();
-        return 0;
-    }
-    if (code == 0)
-        code = order_check_words(&order.words, 2, "detach", "NAME CONTROLLER:LUN");
-    return code != 0 ? code : detach(&order);
+    return code != 0 || order.help ? code : send_with_place(&order);
+}
+
+/* ---- insert and eject ---- */
+
+const struct cli_option insert_options[] = {
+    {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
+    {0},
+};
+const struct cli_option eject_options[] = {
+    {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
+    {0},
+};
+
+static void print_insert_help(void)
+{
+    (void)puts(
+        "Usage: partita insert NAME PLACE FILE [OPTION]...\n"
+        "Put a disc into a DVD drive of the running partition NAME; one that is in is taken\n"
+        "out.\n");
+    cli_print_options(stdout, insert_options);
+    (void)puts(
+        "\n"
+        "Exit codes: 0 done, 1 the partition refused or does not answer, 2 usage, 3 no such\n"
+        "file, 5 no such partition runs.\n"
+        "\n"
+        "Examples:\n"
+        "  partita insert web 0:1 tools.iso");
+}
+
+static void print_eject_help(void)
+{
+    (void)puts(
+        "Usage: partita eject NAME PLACE [OPTION]...\n"
+        "Take the disc out of a DVD drive of the running partition NAME, whatever its guest\n"
+        "does with it, and wait until it is free.\n");
+    cli_print_options(stdout, eject_options);
+    (void)puts(
+        "\n"
+        "Exit codes: 0 done, 1 the partition refused or does not answer, 2 usage, 5 no such\n"
+        "partition runs.\n"
+        "\n"
+        "Examples:\n"
+        "  partita eject web 0:1");
+}
+
+int insert_main(int argc, char **argv)
+{
+    struct order_command order = {.name = "insert",
+                                  .usage = "NAME PLACE FILE",
+                                  .word_count = 3,
+                                  .request.verb = CONTROL_INSERT};
+    int code = parse_order(&order, insert_options, argc, argv, print_insert_help);
+
+    return code != 0 || order.help ? code : send_with_place(&order);
+}
+
+int eject_main(int argc, char **argv)
+{
+    struct order_command order = {
+        .name = "eject", .usage = "NAME PLACE", .word_count = 2, .request.verb = CONTROL_EJECT};
+    int code = parse_order(&order, eject_options, argc, argv, print_eject_help);
+
+    return code != 0 || order.help ? code : send_with_place(&order);
 }
 
 /* ---- stop ---- */
@@ -261,26 +332,14 @@ static void print_stop_help(void)
                "  partita stop web --force");
 }
 
-static int stop(struct order_command *order)
-{
-    struct control_reply reply;
-
-    order->request.verb = order->force ? CONTROL_STOP : CONTROL_POWER_BUTTON;
-    int code = order_send("stop", order->words.words[0], &order->request, &reply);
-    control_reply_release(&reply);
-    return code;
-}
-
 int stop_main(int argc, char **argv)
 {
-    struct order_command order = {.help = false};
-    int code = cli_parse_words(stop_options, argc, argv, &order, take_stop_word);
+    struct order_command order = {.name = "stop", .usage = "NAME", .word_count = 1};
+    int code = parse_order(&order, stop_options, argc, argv, print_stop_help);
 
-    if (code == 0 && order.help) {
-        print_stop_help();
-        return 0;
-    }
-    if (code == 0)
-        code = order_check_words(&order.words, 1, "stop", "NAME");
-    return code != 0 ? code : stop(&order);
+    if (code != 0 || order.help)
+        return code;
+    order.request.verb = order.force ? CONTROL_STOP : CONTROL_POWER_BUTTON;
+    code = check_words(&order);
+    return code != 0 ? code : send_plain(&order);
 }

@@ -4,7 +4,7 @@
 
 #include "control/words.h"
 
-enum { ORDER_TIMEOUT_MS = 30000, ORDER_MOST_WORDS = 2 };
+enum { ORDER_TIMEOUT_MS = 30000, ORDER_MOST_WORDS = 3 };
 
 /* The words of a command line; the first is a partition's name. */
 struct order_words {

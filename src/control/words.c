@@ -83,7 +83,8 @@ int control_encode_request(const struct control_request *request, char **ret, si
                            "controller", controller, "lun", lun);
         break;
     case SHAPE_ATTACH:
-        object = json_pack("{s:s, s:s, s:b, s:b}", "verb", verb, "path", request->path, "read_only",
+        object = json_pack("{s:s, s:s*, s:b, s:b}", "verb", verb, "path",
+                           request->path[0] != '\0' ? request->path : NULL, "read_only",
                            (int)request->read_only, "dvd", (int)request->dvd);
         if (object != NULL && request->placed &&
             (json_object_set_new(object, "controller", json_integer(controller)) < 0 ||
@@ -218,7 +219,7 @@ static int unpack_fields(json_t *object, enum shape shape, const char **path, js
         return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:s, s:I, s:I}", "verb", &verb,
                               "path", path, "controller", &place[0], "lun", &place[1]);
     case SHAPE_ATTACH:
-        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:s, s?I, s?I, s?b, s?b}", "verb",
+        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s?s, s?I, s?I, s?b, s?b}", "verb",
                               &verb, "path", path, "controller", &place[0], "lun", &place[1],
                               "read_only", &flags[0], "dvd", &flags[1]);
     }
@@ -257,6 +258,8 @@ static int take_request(json_t *object, struct control_request *ret, struct reas
     if (ret->placed &&
         (!take_number(place[0], &ret->controller) || !take_number(place[1], &ret->lun)))
         return reason_set(reason, -EINVAL, "a place is two small numbers");
+    if (path == NULL && shape == SHAPE_ATTACH && !ret->dvd)
+        return reason_set(reason, -EINVAL, "a disk has a path");
     return path != NULL ? take_path(path, ret, reason) : 0;
 }
 

@@ -41,7 +41,7 @@ enum control_verb {
 
 struct control_request {
     enum control_verb verb;
-    char path[CONTROL_PATH_SIZE]; /* attach and insert: absolute */
+    char path[CONTROL_PATH_SIZE]; /* attach and insert: absolute; empty: a drive without a disc */
     bool placed;                  /* attach: else the worker finds a place */
     unsigned controller, lun;     /* detach, insert, eject; attach when placed */
     bool read_only, dvd;          /* attach */

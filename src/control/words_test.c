@@ -32,6 +32,8 @@ static void requests_are_decoded(void **state)
     request = decoded("{\"verb\":\"attach\",\"path\":\"/a\",\"read_only\":true}");
     assert_false(request.placed);
     assert_true(request.read_only);
+    request = decoded("{\"verb\":\"attach\",\"dvd\":true}");
+    assert_string_equal(request.path, "");
     request = decoded("{\"verb\":\"detach\",\"controller\":3,\"lun\":63}");
     assert_int_equal(request.lun, 63);
     assert_int_equal(decoded("{\"verb\":\"power-button\"}").verb, CONTROL_POWER_BUTTON);
@@ -50,6 +52,8 @@ static void request_that_is_not_exactly_right_is_refused(void **state)
         "{\"verb\":\"stop\",\"verb\":\"status\"}",
         "{\"verb\":\"stop\",\"force\":true}",
         "{\"verb\":\"attach\"}",
+        "{\"verb\":\"attach\",\"dvd\":false}",
+        "{\"verb\":\"insert\",\"controller\":0,\"lun\":1}",
         "{\"verb\":\"attach\",\"path\":\"relative\"}",
         "{\"verb\":\"attach\",\"path\":\"/a\\u0000b\"}",
         "{\"verb\":\"attach\",\"path\":\"/a\",\"lun\":1}",

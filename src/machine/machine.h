@@ -107,12 +107,20 @@ void machine_describe_bus(const struct machine *machine, struct machine_bus *ret
 
 /*
  * Plug a disk in or take it away while the guest runs; on the loop's thread. -EEXIST, -EINVAL for a
- * place that cannot be, -ENOENT. `removed` is called on the loop's thread when no request uses it.
+ * place that cannot be, -ENOENT. `removed` is called on the loop's thread when no request uses it,
+ * perhaps at once, perhaps within a call of that disk, which must not be closed there.
  */
 int machine_add_disk(struct machine *machine, const struct machine_disk *disk,
                      struct reason *reason);
 int machine_remove_disk(struct machine *machine, unsigned controller, unsigned lun,
                         void (*removed)(void *owner, struct disk *disk), void *owner);
+/*
+ * Change the disc of a DVD drive, whatever the guest does with the old one; NULL: it is empty then.
+ * `released` is called for the old disc when there was one, as `removed` above. -ENOENT: nothing is
+ * there; -ENOTSUP: a disk is; -EINVAL: it cannot be a disc; -EBUSY: a disc before is still in use.
+ */
+int machine_change_disc(struct machine *machine, const struct machine_disk *disc,
+                        void (*released)(void *owner, struct disk *disk), void *owner);
 
 /* The vCPU's registers, and guest memory by its page tables; only while it does not run. */
 int machine_vcpu_registers(struct machine *machine, unsigned vcpu, struct engine_registers *ret);

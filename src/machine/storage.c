@@ -79,8 +79,7 @@ static void target_removed(void *owner, struct scsi_target *target)
 
     scsi_destroy(target);
     *slot = (struct machine_slot){0};
-    if (was.removed != NULL)
-        was.removed(was.removed_owner, was.disk);
+    was.removed(was.removed_owner, was.disk);
 }
 
 int machine_remove_disk(struct machine *machine, unsigned controller, unsigned lun,
@@ -90,9 +89,25 @@ int machine_remove_disk(struct machine *machine, unsigned controller, unsigned l
         machine->slots[controller][lun].target == NULL)
         return -ENOENT;
     struct machine_slot *slot = &machine->slots[controller][lun];
+    if (slot->removed != NULL) /* it is leaving */
+        return -ENOENT;
     slot->removed = removed;
     slot->removed_owner = owner;
     return storvsp_remove(machine->controllers[controller], lun, target_removed, slot);
+}
+
+int machine_change_disc(struct machine *machine, const struct machine_disk *disc,
+                        void (*released)(void *owner, struct disk *disk), void *owner)
+{
+    if (disc->controller >= MACHINE_MAX_CONTROLLERS || disc->lun >= MACHINE_MAX_LUNS)
+        return -ENOENT;
+    struct machine_slot *slot = &machine->slots[disc->controller][disc->lun];
+    if (slot->target == NULL || slot->removed != NULL)
+        return -ENOENT;
+    int error = scsi_dvd_insert(slot->target, disc->disk, released, owner);
+    if (error == 0)
+        slot->disk = disc->disk;
+    return error;
 }
 
 int machine_create_storage(struct machine *machine, struct reason *reason)

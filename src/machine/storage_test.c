@@ -90,6 +90,26 @@ static void a_removed_disk_comes_back_to_its_owner(void **state)
     assert_int_equal(machine_add_disk(fixture.machine, &good, &reason), 0);
 }
 
+static void discs_are_changed_in_dvd_drives_only(void **state)
+{
+    const struct machine_disk places[] = {{.disk = disk, .lun = 1}, {.dvd = true, .lun = 2}};
+    struct machine_disk disc = {.disk = disk, .lun = 2};
+    (void)state;
+    assert_int_equal(create(places, 2), 0);
+    assert_int_equal(machine_change_disc(fixture.machine, &disc, note_removed, &removed), 0);
+    assert_ptr_equal(fixture.machine->slots[0][2].disk, disk);
+    assert_int_equal(removed, 0); /* there was none before */
+    disc.disk = NULL;
+    assert_int_equal(machine_change_disc(fixture.machine, &disc, note_removed, &removed), 0);
+    assert_int_equal(removed, 1);
+    disc.lun = 1;
+    assert_int_equal(machine_change_disc(fixture.machine, &disc, note_removed, &removed), -ENOTSUP);
+    disc.lun = 3;
+    assert_int_equal(machine_change_disc(fixture.machine, &disc, note_removed, &removed), -ENOENT);
+    disc.lun = 64;
+    assert_int_equal(machine_change_disc(fixture.machine, &disc, note_removed, &removed), -ENOENT);
+}
+
 static void without_hyperv_there_are_no_disks(void **state)
 {
     struct machine_config config = fixture_config(1);
@@ -108,6 +128,7 @@ int main(void)
         STORAGE_TEST(disks_are_there_from_the_start),
         STORAGE_TEST(wrong_places_are_named),
         STORAGE_TEST(a_removed_disk_comes_back_to_its_owner),
+        STORAGE_TEST(discs_are_changed_in_dvd_drives_only),
         STORAGE_TEST(without_hyperv_there_are_no_disks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * What a disk does to blocks beside reading and writing them: VERIFY, WRITE SAME, UNMAP. All of it
- * goes through the target's buffer (transfer.c, 3).
+ * What a disk does to blocks beside reading and writing them: VERIFY, WRITE SAME, UNMAP; all of it
+ * goes through the target's buffer (transfer.c, 3). And GET LBA STATUS.
  */
 #include <string.h>
 
@@ -13,6 +13,12 @@ enum {
 
     UNMAP_HEADER = 8,
     UNMAP_RANGE = 16,
+
+    STATUS_HEADER = 8,
+    STATUS_EXTENT = 16,
+    STATUS_MOST = 64, /* extents in an answer: each is looked up in the file */
+    STATUS_MAPPED = 0,
+    STATUS_DEALLOCATED = 1,
 };
 
 static size_t stage_part(const struct scsi_command *command)
@@ -280,4 +286,61 @@ void blocks_unmap(struct scsi_command *command, const struct scsi_cdb *cdb)
     command->io.staged = true;
     command->io.flush = !command->target->write_cache;
     transfer_begin(command, 0, cdb->length < most ? cdb->length : most, advance_unmap);
+}
+
+/* ---- GET LBA STATUS, SBC-3 § 5.7 ---- */
+
+/* How many extents the answer has room for; the first is always looked up. */
+static unsigned extents_wanted(const struct scsi_command *command, const struct scsi_cdb *cdb)
+{
+    size_t room = transfer_room(command, SCSI_FROM_TARGET);
+
+    room = room < cdb->length ? room : cdb->length;
+    if (room < STATUS_HEADER + 2 * STATUS_EXTENT)
+        return 1;
+    room = (room - STATUS_HEADER) / STATUS_EXTENT;
+    return room < STATUS_MOST ? (unsigned)room : STATUS_MOST;
+}
+
+/* Describe what begins at the block, and move on to what follows it. */
+static int put_extent(const struct scsi_command *command, uint64_t *lba, uint8_t *to)
+{
+    const uint32_t sector = command->target->sector;
+    uint64_t end = 0;
+    bool data = true;
+
+    int error = disk_extent(command->medium, *lba * sector, &end, &data);
+    if (error < 0)
+        return error;
+    uint64_t count = end / sector - *lba;
+    count = count < UINT32_MAX ? count : UINT32_MAX;
+    put_be64(to, *lba);
+    put_be32(to + 8, (uint32_t)count);
+    to[12] = data ? STATUS_MAPPED : STATUS_DEALLOCATED;
+    *lba += count;
+    return 0;
+}
+
+void blocks_get_status(struct scsi_command *command, const struct scsi_cdb *cdb)
+{
+    const uint64_t blocks = target_block_count(command->target);
+    const unsigned wanted = extents_wanted(command, cdb);
+    uint8_t reply[STATUS_HEADER + STATUS_MOST * STATUS_EXTENT] = {0};
+    size_t length = STATUS_HEADER;
+    uint64_t lba = cdb->lba;
+
+    command->disk.op = DISK_READ; /* for what is said of an error */
+    if (lba >= blocks) {
+        sense_set_block(command, SENSE_LBA_OUT_OF_RANGE, lba);
+        return;
+    }
+    for (unsigned i = 0; i < wanted && lba < blocks; i++, length += STATUS_EXTENT) {
+        int error = put_extent(command, &lba, reply + length);
+        if (error < 0) {
+            sense_set_error(command, error);
+            return;
+        }
+    }
+    put_be32(reply, (uint32_t)(length - 4));
+    transfer_reply(command, cdb, reply, length);
 }

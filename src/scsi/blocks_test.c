@@ -361,6 +361,74 @@ static void disk_is_an_array_of_blocks(void **state)
     free(m);
 }
 
+/* GET LBA STATUS: the extents that fit into `length` bytes; 0 and sense when it is refused. */
+static unsigned get_status(struct fixture *f, uint32_t lba, uint16_t length)
+{
+    uint8_t cdb[16] = {0x9e, 0x12};
+    put_be64(cdb + 2, lba);
+    put_be32(cdb + 10, length);
+    memset(f->data, 0xee, 2048);
+    if (!fixture_send(f, cdb, sizeof(cdb), SCSI_FROM_TARGET, 2048))
+        return 0;
+    assert_int_equal(f->data[length], 0xee);
+    unsigned count = (get_be32(f->data) - 4) / 16;
+    assert_int_equal(f->command.transferred, 8 + 16 * count < length ? 8 + 16 * count : length);
+    return count;
+}
+
+static void assert_extent(const struct fixture *f, unsigned index, uint32_t lba, uint32_t count,
+                          unsigned status)
+{
+    const uint8_t *at = f->data + 8 + 16 * (size_t)index;
+    assert_int_equal(get_be64(at), lba);
+    assert_int_equal(get_be32(at + 8), count);
+    assert_int_equal(get_be32(at + 12), status << 24);
+}
+
+static void status_tells_what_is_allocated(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t blocks = FIXTURE_SIZE / 512;
+    memset(f->disk->bytes + 8 * 512, 1, 4 * 512);
+    memset(f->disk->bytes + 100 * 512, 1, 512);
+    assert_int_equal(get_status(f, 0, 1024), 5);
+    assert_extent(f, 0, 0, 8, 1);
+    assert_extent(f, 1, 8, 4, 0);
+    assert_extent(f, 2, 12, 88, 1);
+    assert_extent(f, 3, 100, 1, 0);
+    assert_extent(f, 4, 101, blocks - 101, 1);
+    assert_int_equal(get_status(f, 9, 1024), 4);
+    assert_extent(f, 0, 9, 3, 0);
+    assert_int_equal(get_status(f, blocks - 1, 24), 1);
+    assert_extent(f, 0, blocks - 1, 1, 1);
+    assert_int_equal(f->disk->count[DISK_READ], 0);
+}
+
+static void status_is_cut_to_what_is_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 300; i += 2)
+        f->disk->bytes[i * UINT64_C(512)] = 1;
+    assert_int_equal(get_status(f, 0, 2000), 64);
+    assert_extent(f, 63, 63, 1, 1);
+    assert_int_equal(get_status(f, 0, 24), 1);
+    assert_int_equal(get_status(f, 0, 39), 1);
+    assert_int_equal(get_status(f, 0, 40), 2);
+    assert_int_equal(get_status(f, 0, 12), 1); /* whose end is not told */
+    assert_true(fixture_read_cdb(f, 64, 0x9e, 0x12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+    assert_int_equal(f->command.transferred, 0);
+}
+
+static void status_beyond_the_end_or_unreadable_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(get_status(f, FIXTURE_SIZE / 512, 64), 0);
+    assert_int_equal(fixture_sense(f), SENSE_LBA_OUT_OF_RANGE);
+    f->disk->fail[DISK_READ] = -EIO;
+    assert_int_equal(get_status(f, 0, 64), 0);
+    assert_int_equal(fixture_sense(f), SENSE_READ_ERROR);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +449,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(changes_are_written_through_without_a_cache, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(read_only_disks_refuse_every_change, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(status_tells_what_is_allocated, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(status_is_cut_to_what_is_asked_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(status_beyond_the_end_or_unreadable_is_refused, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(disk_is_an_array_of_blocks, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,12 @@ void cdb_decode_length_16(const uint8_t *cdb, struct scsi_cdb *ret)
     ret->length = get_be32(cdb + 10);
 }
 
+void cdb_decode_block_length_16(const uint8_t *cdb, struct scsi_cdb *ret)
+{
+    ret->lba = get_be64(cdb + 2);
+    ret->length = get_be32(cdb + 10);
+}
+
 /* The row of an opcode and, where it has them, service action; `*ret_known`: the opcode is known.
  */
 static const struct scsi_opcode *find_opcode(const struct scsi_opcodes *opcodes, uint8_t code,

@@ -118,6 +118,9 @@ static void single_reports_distinguish_service_actions(void **state)
     assert_true(fixture_read_cdb(f, 64, 0xa3, 0x0c, 2, 0x9e, 0, 0x10, 0, 0, 0, 64, 0, 0));
     assert_int_equal(f->data[1], 3);
     assert_int_equal(f->data[5] & 0x1f, 0x10);
+    assert_true(fixture_read_cdb(f, 64, 0xa3, 0x0c, 2, 0x9e, 0, 0x12, 0, 0, 0, 64, 0, 0));
+    assert_int_equal(f->data[1], 3);
+    assert_int_equal(f->data[6], 0xff); /* a block */
     assert_true(fixture_read_cdb(f, 64, 0xa3, 0x0c, 2, 0x9e, 1, 0x10, 0, 0, 0, 64, 0, 0));
     assert_int_equal(f->data[1], 1);
     assert_false(fixture_read_cdb(f, 64, 0xa3, 0x0c, 2, 0x28, 0, 0, 0, 0, 0, 64, 0, 0));

@@ -392,17 +392,24 @@ int scsi_dvd_create(struct disk *medium, struct scsi_target **ret)
     return 0;
 }
 
-int scsi_dvd_insert(struct scsi_target *dvd, struct disk *medium)
+int scsi_dvd_insert(struct scsi_target *dvd, struct disk *medium,
+                    void (*released)(void *owner, struct disk *medium), void *owner)
 {
+    bool had_disc = has_disc(dvd);
+
+    if (dvd->kind != &dvd_kind)
+        return -ENOTSUP;
     if (!fits(medium))
         return -EINVAL;
+    int error = target_change_medium(dvd, medium, released, owner);
+    if (error < 0)
+        return error;
     if (medium != NULL) {
         dvd->attention |= ATTENTION_MEDIUM;
         dvd->media_event = MEDIA_NEW;
-    } else if (has_disc(dvd)) {
+    } else if (had_disc) {
         dvd->media_event = MEDIA_REMOVED;
     }
-    dvd->medium = medium;
     dvd->tray_open = false;
     return 0;
 }

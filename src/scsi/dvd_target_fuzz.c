@@ -4,6 +4,22 @@
  */
 #include "tests/harness/scsi_fuzz.h"
 
+static unsigned taken, released;
+
+static void note_released(void *owner, struct disk *medium)
+{
+    (void)owner;
+    scsi_fuzz_require(medium != NULL);
+    released++;
+}
+
+static void change(struct scsi_target *target, struct disk *medium)
+{
+    const struct disk *old = target->medium;
+    if (scsi_dvd_insert(target, medium, note_released, NULL) == 0)
+        taken += old != NULL && medium != old;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
@@ -25,11 +41,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     for (unsigned i = 0; i < 40 && in.left > 0; i++) {
         uint8_t action = (uint8_t)fuzz_take(&in, 1);
         if (action % 16 == 15)
-            (void)scsi_dvd_insert(target, (action & 0x10) != 0 ? disc : NULL);
+            change(target, (action & 0x10) != 0 ? disc : NULL);
         else
             scsi_fuzz_act(target, disc, slots, &in, action);
     }
     scsi_fuzz_end_all(disc, slots);
+    scsi_fuzz_require(taken == released && target->users == 0);
     scsi_fuzz_require(disc->count[DISK_WRITE] == 0 && disc->count[DISK_UNMAP] == 0);
     return 0;
 }

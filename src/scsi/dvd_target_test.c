@@ -27,6 +27,24 @@ static int tear_down(void **state)
     return 0;
 }
 
+static void note_released(void *owner, struct disk *medium)
+{
+    struct fixture *f = owner;
+    assert_ptr_equal(medium, f->disk);
+    f->released++;
+}
+
+static void note_nothing(void *owner, struct disk *medium)
+{
+    (void)owner;
+    (void)medium;
+}
+
+static int insert(struct fixture *f, struct disk *medium)
+{
+    return scsi_dvd_insert(f->target, medium, note_released, f);
+}
+
 static bool test_ready(struct fixture *f)
 {
     return fixture_read_cdb(f, 0, 0x00, 0, 0, 0, 0, 0);
@@ -46,6 +64,10 @@ static void drive_is_a_removable_dvd_rom(void **state)
     assert_true(fixture_read_cdb(f, 96, 0x12, 0, 0, 0, 96, 0));
     assert_int_equal(f->data[0], 5);
     assert_int_equal(f->data[1], 0x80);
+    assert_int_equal(f->data[2], 0);
+    assert_int_equal(f->data[3], 2);
+    assert_int_equal(f->data[4] + 5, 36);
+    assert_int_equal(f->command.transferred, 36);
     assert_memory_equal(f->data + 8, "Msft    Virtual DVD-ROM 1.0 ", 28);
     assert_true(fixture_read_cdb(f, 96, 0x12, 1, 0, 0, 96, 0));
     assert_int_equal(get_be16(f->data + 2), 1); /* no names, no limits */
@@ -71,6 +93,17 @@ static void discs_cannot_be_written(void **state)
     struct fixture *f = *state;
     assert_false(fixture_write_cdb(f, 2048, 0x2a, 0, 0, 0, 0, 5, 0, 0, 1, 0));
     assert_int_equal(fixture_sense(f), SENSE_UNKNOWN_OPCODE);
+}
+
+static void ata_pass_through_is_unknown(void **state)
+{
+    struct fixture *f = *state;
+    assert_false(
+        fixture_read_cdb(f, 512, 0x85, 0x08, 0x0e, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xa1, 0));
+    assert_int_equal(fixture_sense(f), SENSE_UNKNOWN_OPCODE);
+    assert_false(fixture_read_cdb(f, 512, 0xa1, 0x08, 0x0e, 1, 0, 0, 0, 0, 0, 0xa1, 0, 0));
+    assert_int_equal(fixture_sense(f), SENSE_UNKNOWN_OPCODE);
+    assert_true(test_ready(f));
 }
 
 static void table_of_contents_has_one_track(void **state)
@@ -114,13 +147,13 @@ static void configuration_follows_the_disc(void **state)
     assert_true(fixture_read_cdb(f, 255, 0x46, 2, 0, 0x10, 0, 0, 0, 0, 255, 0));
     assert_int_equal(f->command.transferred, 20);
     assert_int_equal(f->data[10] & 1, 1);
-    assert_int_equal(scsi_dvd_insert(f->target, NULL), 0);
+    assert_int_equal(insert(f, NULL), 0);
     assert_true(fixture_read_cdb(f, 255, 0x46, 1, 0, 0, 0, 0, 0, 0, 255, 0));
     assert_int_equal(get_be16(f->data + 6), 0);
     assert_int_equal(f->command.transferred, 8 + 12 + 12 + 8 + 8);
     assert_false(fixture_read_cdb(f, 255, 0x46, 3, 0, 0, 0, 0, 0, 0, 255, 0));
     f->disk->geometry.capacity = UINT64_C(4) << 30;
-    assert_int_equal(scsi_dvd_insert(f->target, f->disk), 0);
+    assert_int_equal(insert(f, f->disk), 0);
     assert_true(fixture_read_cdb(f, 255, 0x46, 0, 0, 0, 0, 0, 0, 0, 255, 0));
     assert_int_equal(get_be16(f->data + 6), 0x10);
 }
@@ -179,16 +212,16 @@ static void host_changes_the_disc(void **state)
     assert_true(fixture_read_cdb(f, 18, 0x03, 0, 0, 0, 18, 0));
     assert_int_equal(f->data[12], 0x3a);
     assert_int_equal(poll_media(f), 0);
-    assert_int_equal(scsi_dvd_insert(f->target, f->disk), 0);
+    assert_int_equal(insert(f, f->disk), 0);
     assert_int_equal(poll_media(f), 0x0202);
     assert_false(test_ready(f));
     assert_int_equal(fixture_sense(f), SENSE_MEDIUM_CHANGED);
     assert_true(test_ready(f));
-    assert_int_equal(scsi_dvd_insert(f->target, NULL), 0);
+    assert_int_equal(insert(f, NULL), 0);
     assert_int_equal(poll_media(f), 3);
     assert_false(test_ready(f));
     f->disk->geometry.logical_sector = 4096;
-    assert_int_equal(scsi_dvd_insert(f->target, f->disk), -EINVAL);
+    assert_int_equal(insert(f, f->disk), -EINVAL);
     assert_false(test_ready(f));
 }
 
@@ -198,11 +231,44 @@ static void command_in_flight_ends_with_the_old_disc(void **state)
     f->disk->late = true;
     f->disk->bytes[2048] = 0x44;
     (void)fixture_read_cdb(f, 2048, 0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0);
-    assert_int_equal(scsi_dvd_insert(f->target, NULL), 0);
+    assert_int_equal(insert(f, NULL), 0);
+    assert_int_equal(f->released, 0);
+    assert_int_equal(insert(f, NULL), 0); /* there is none to be released */
     fake_disk_end_all(f->disk);
+    assert_int_equal(f->released, 1);
     assert_int_equal(f->done, 1);
     assert_int_equal(f->command.status, SCSI_STATUS_GOOD);
     assert_int_equal(f->data[0], 0x44);
+}
+
+static void another_change_waits_for_the_old_disc(void **state)
+{
+    struct fixture *f = *state;
+    struct disk *other = fake_disk_create(FIXTURE_SIZE, 2048);
+
+    f->disk->late = true;
+    (void)fixture_read_cdb(f, 2048, 0x28, 0, 0, 0, 0, 1, 0, 0, 1, 0);
+    assert_int_equal(insert(f, other), 0);
+    assert_int_equal(insert(f, NULL), -EBUSY);
+    assert_int_equal(f->released, 0);
+    fake_disk_end_all(f->disk);
+    assert_int_equal(f->done, 1);
+    assert_int_equal(f->released, 1);
+    other->bytes[0] = 0x77;
+    assert_false(test_ready(f));
+    assert_int_equal(fixture_sense(f), SENSE_MEDIUM_CHANGED);
+    assert_true(fixture_read_cdb(f, 2048, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0));
+    assert_int_equal(f->data[0], 0x77);
+    assert_int_equal(scsi_dvd_insert(f->target, f->disk, note_nothing, f), 0);
+    fake_disk_destroy(other);
+}
+
+static void disks_have_no_discs(void **state)
+{
+    struct fixture *disk = fixture_open(512, "x");
+    struct fixture *f = *state;
+    assert_int_equal(insert(disk, f->disk), -ENOTSUP);
+    fixture_close(disk);
 }
 
 static void capabilities_page_has_no_block_descriptor(void **state)
@@ -229,7 +295,7 @@ static void events_are_polled_only(void **state)
     assert_int_equal(f->command.transferred, 4);
     assert_int_equal(f->data[2], 0x80); /* none of those */
     assert_int_equal(f->data[3], 0x10);
-    assert_int_equal(scsi_dvd_insert(f->target, f->disk), 0);
+    assert_int_equal(insert(f, f->disk), 0);
     assert_true(fixture_read_cdb(f, 4, 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 4, 0));
     assert_int_equal(poll_media(f), 0x0202); /* was not lost */
 }
@@ -240,6 +306,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(drive_is_a_removable_dvd_rom, set_up, tear_down),
         cmocka_unit_test_setup_teardown(blocks_are_of_2048_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(discs_cannot_be_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ata_pass_through_is_unknown, set_up, tear_down),
         cmocka_unit_test_setup_teardown(table_of_contents_has_one_track, set_up, tear_down),
         cmocka_unit_test_setup_teardown(configuration_follows_the_disc, set_up, tear_down),
         cmocka_unit_test_setup_teardown(disc_information_is_of_a_complete_disc, set_up, tear_down),
@@ -248,6 +315,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(host_changes_the_disc, set_up_empty, tear_down),
         cmocka_unit_test_setup_teardown(command_in_flight_ends_with_the_old_disc, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(another_change_waits_for_the_old_disc, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(disks_have_no_discs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(capabilities_page_has_no_block_descriptor, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(events_are_polled_only, set_up, tear_down),

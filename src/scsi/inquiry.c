@@ -2,7 +2,8 @@
  * INQUIRY: standard data and vital product data pages (SPC-4 § 6.4 and 7.8, SBC-3 § 6.5).
  *
  * The names are those of Hyper-V's own units: guests know them, and Linux trusts a disk with WRITE
- * SAME on this bus by them (storvsc).
+ * SAME on this bus by them (storvsc). Its DVD drive claims no version of the standard; from one
+ * that claims SPC-3, udev asks the data of an ATA device.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,9 @@ enum {
     OPTION_VPD = 0x01,
 
     STANDARD_LENGTH = 74,
+    STANDARD_LEAST = 36,
     VERSION_SPC_4 = 6,
+    VERSION_NONE = 0,
     FORMAT_SPC = 2,
     REMOVABLE = 0x80,
     COMMAND_QUEUE = 0x02,
@@ -23,7 +26,6 @@ enum {
     DESCRIPTOR_SAM_5 = 0x00a0,
     DESCRIPTOR_SPC_4 = 0x0460,
     DESCRIPTOR_SBC_3 = 0x04c0,
-    DESCRIPTOR_MMC_6 = 0x02e0,
 
     PAGE_SUPPORTED = 0x00,
     PAGE_SERIAL = 0x80,
@@ -215,17 +217,31 @@ static void reply_page(struct scsi_command *command, const struct scsi_cdb *cdb)
     sense_set_cdb_field(command, 2, -1);
 }
 
-static void fill_standard(uint8_t *reply, const char *product)
+static void fill_standard(uint8_t *reply, uint8_t version, size_t length, const char *product)
 {
-    reply[2] = VERSION_SPC_4;
+    reply[2] = version;
     reply[3] = FORMAT_SPC;
-    reply[4] = STANDARD_LENGTH - 5;
-    reply[7] = COMMAND_QUEUE;
+    reply[4] = (uint8_t)(length - 5);
     put_text(reply + 8, vendor, 8);
     put_text(reply + 16, product, 16);
     put_text(reply + 32, "1.0", 4);
+}
+
+static size_t fill_disk(uint8_t *reply, const char *product)
+{
+    fill_standard(reply, VERSION_SPC_4, STANDARD_LENGTH, product);
+    reply[7] = COMMAND_QUEUE;
     put_be16(reply + 58, DESCRIPTOR_SAM_5);
     put_be16(reply + 60, DESCRIPTOR_SPC_4);
+    put_be16(reply + 62, DESCRIPTOR_SBC_3);
+    return STANDARD_LENGTH;
+}
+
+static size_t fill_dvd(uint8_t *reply, const char *product)
+{
+    fill_standard(reply, VERSION_NONE, STANDARD_LEAST, product);
+    reply[1] = REMOVABLE;
+    return STANDARD_LEAST;
 }
 
 void inquiry_perform(struct scsi_command *command, const struct scsi_cdb *cdb)
@@ -241,10 +257,9 @@ void inquiry_perform(struct scsi_command *command, const struct scsi_cdb *cdb)
         sense_set_cdb_field(command, 2, -1);
         return;
     }
-    fill_standard(reply, kind->product);
-    reply[1] = kind->removable ? REMOVABLE : 0;
-    put_be16(reply + 62, kind->removable ? DESCRIPTOR_MMC_6 : DESCRIPTOR_SBC_3);
-    transfer_reply(command, cdb, reply, sizeof(reply));
+    size_t length =
+        kind->removable ? fill_dvd(reply, kind->product) : fill_disk(reply, kind->product);
+    transfer_reply(command, cdb, reply, length);
 }
 
 void inquiry_absent(struct scsi_command *command, const struct scsi_cdb *cdb)
@@ -255,6 +270,9 @@ void inquiry_absent(struct scsi_command *command, const struct scsi_cdb *cdb)
         sense_set_cdb_field(command, 1, 0);
         return;
     }
-    fill_standard(reply, "");
+    fill_standard(reply, VERSION_SPC_4, sizeof(reply), "");
+    reply[7] = COMMAND_QUEUE;
+    put_be16(reply + 58, DESCRIPTOR_SAM_5);
+    put_be16(reply + 60, DESCRIPTOR_SPC_4);
     transfer_reply(command, cdb, reply, sizeof(reply));
 }

@@ -80,10 +80,13 @@ int scsi_disk_create(struct disk *disk, const struct scsi_identity *identity,
  */
 int scsi_dvd_create(struct disk *medium, struct scsi_target **ret);
 /*
- * Put in or (NULL) take out, whatever the guest says of it; it is told. The old medium is not used
- * once no command is in flight. -EINVAL as above.
+ * Put in or (NULL) take out, whatever the guest says of it; it is told. `released` is called for
+ * the old medium, when there was one, once no command uses it: perhaps at once, perhaps within a
+ * call of that disk. -EINVAL as above; -EBUSY: the one before that is still in use; -ENOTSUP: this
+ * is no DVD drive. The same medium again is a new one to the guest only.
  */
-int scsi_dvd_insert(struct scsi_target *dvd, struct disk *medium);
+int scsi_dvd_insert(struct scsi_target *dvd, struct disk *medium,
+                    void (*released)(void *owner, struct disk *medium), void *owner);
 /* Commands in flight must have ended. NULL is accepted. */
 void scsi_destroy(struct scsi_target *target);
 

@@ -117,6 +117,8 @@ void cdb_decode_length_3(const uint8_t *cdb, struct scsi_cdb *ret);
 void cdb_decode_length_10(const uint8_t *cdb, struct scsi_cdb *ret);
 void cdb_decode_length_12(const uint8_t *cdb, struct scsi_cdb *ret);
 void cdb_decode_length_16(const uint8_t *cdb, struct scsi_cdb *ret);
+/* A block in bytes 2 to 9, and the length in 10 to 13. */
+void cdb_decode_block_length_16(const uint8_t *cdb, struct scsi_cdb *ret);
 
 /* False: sense is set. */
 bool cdb_decode(struct scsi_command *command, const struct scsi_opcodes *opcodes,
@@ -185,6 +187,12 @@ struct scsi_target {
     bool write_cache, removal_prevented, stopped, tray_open;
     uint8_t media_event; /* what GET EVENT STATUS has yet to tell */
 
+    unsigned users;          /* commands that have the medium */
+    struct disk *old_medium; /* taken out, and not released yet */
+    unsigned old_users;
+    void (*released)(void *owner, struct disk *medium);
+    void *released_owner;
+
     struct scsi_command *stager;                       /* who has the buffer */
     struct scsi_command *first_waiting, *last_waiting; /* for it */
     struct iovec stage_iov[SCSI_STAGE_REPEAT];
@@ -192,6 +200,11 @@ struct scsi_target {
 };
 
 int target_create(const struct scsi_kind *kind, uint32_t sector, struct scsi_target **ret);
+/* The command has ended: it lets go of its medium. */
+void target_release_medium(const struct scsi_command *command);
+/* As scsi_dvd_insert, for the medium alone. */
+int target_change_medium(struct scsi_target *target, struct disk *medium,
+                         void (*released)(void *owner, struct disk *medium), void *owner);
 /* 0: no medium. */
 uint64_t target_block_count(const struct scsi_target *target);
 void target_test_ready(struct scsi_command *command, const struct scsi_cdb *cdb);
@@ -234,6 +247,7 @@ void transfer_flush(struct scsi_command *command, const struct scsi_cdb *cdb);
 void blocks_verify(struct scsi_command *command, const struct scsi_cdb *cdb);
 void blocks_write_same(struct scsi_command *command, const struct scsi_cdb *cdb);
 void blocks_unmap(struct scsi_command *command, const struct scsi_cdb *cdb);
+void blocks_get_status(struct scsi_command *command, const struct scsi_cdb *cdb);
 
 /* ---- inquiry.c ---- */
 

@@ -60,6 +60,46 @@ static void prepare(struct scsi_command *command, struct scsi_target *target)
     command->transferred = 0;
     command->sense_length = 0;
     memset(&command->io, 0, sizeof(command->io));
+    if (command->medium != NULL)
+        target->users++;
+}
+
+static void tell_released(struct scsi_target *target)
+{
+    struct disk *medium = target->old_medium;
+
+    target->old_medium = NULL;
+    target->released(target->released_owner, medium);
+}
+
+void target_release_medium(const struct scsi_command *command)
+{
+    struct scsi_target *target = command->target;
+
+    if (command->medium == NULL)
+        return;
+    if (command->medium != target->old_medium)
+        target->users--;
+    else if (--target->old_users == 0)
+        tell_released(target);
+}
+
+int target_change_medium(struct scsi_target *target, struct disk *medium,
+                         void (*released)(void *owner, struct disk *medium), void *owner)
+{
+    if (medium == target->medium)
+        return 0;
+    if (target->old_medium != NULL)
+        return -EBUSY;
+    target->old_medium = target->medium;
+    target->old_users = target->users;
+    target->released = released;
+    target->released_owner = owner;
+    target->medium = medium;
+    target->users = 0;
+    if (target->old_medium != NULL && target->old_users == 0)
+        tell_released(target);
+    return 0;
 }
 
 /* SPC-4 § 5.14 for unit attentions, 5.12 for readiness. */

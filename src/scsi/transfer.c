@@ -180,6 +180,7 @@ static struct scsi_command *finish(struct scsi_command *command)
         if (target->first_waiting == NULL)
             target->last_waiting = NULL;
     }
+    target_release_medium(command);
     /* Afterwards the command may be gone, and the target unless `next` still holds it. */
     command->done(command);
     return next;

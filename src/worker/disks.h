@@ -1,4 +1,7 @@
-/* The disks of a partition: opened, given their places, closed. */
+/*
+ * The disks of a partition: opened, given their places, plugged in and taken away while the guest
+ * runs, closed. Loop thread, once that runs.
+ */
 #ifndef WORKER_DISKS_H
 #define WORKER_DISKS_H
 
@@ -7,13 +10,54 @@
 
 struct disks;
 
-/* Open what the configuration names, and find a place for each that has none. */
-int disks_open(const struct worker_config *config, struct disks **ret, struct reason *reason);
-/* For machine_config: the disks' own, constant until disks_close. */
+enum { DISKS_PATIENCE_MS = 20000 };
+
+/*
+ * Open what the configuration names, and find a place for each that has none. The loop serves disks
+ * from then on, and outlives them.
+ */
+int disks_open(const struct worker_config *config, struct loop *loop, struct disks **ret,
+               struct reason *reason);
+/* For machine_config: those of the configuration, in its order, constant until disks_close. */
 const struct machine_disk *disks_places(const struct disks *disks, size_t *ret_count);
-/* What a person is told of each; the status owns what it gets, also after -ENOMEM. */
+/* The machine that has them, before the first of the calls below. */
+void disks_set_machine(struct disks *disks, struct machine *machine);
+
+/* How long an order waits for the guest's last commands; DISKS_PATIENCE_MS unless it is said. */
+void disks_set_patience(struct disks *disks, unsigned ms);
+
+/* What a person is told of each, by place; the status owns what it gets, also after -ENOMEM. */
 int disks_describe(const struct disks *disks, struct control_status *ret);
-/* After the machine is destroyed: flush and close all; 0 or the first error. NULL is accepted. */
+
+/* How an order ended: 0, or a negative errno with a reason. Called once, perhaps at once. */
+struct disks_answer {
+    void (*ended)(void *owner, int error, const struct reason *reason);
+    void *owner;
+};
+
+/*
+ * Open one more and plug it in; the strings of `disk` are copied, but for the serial. -EEXIST,
+ * -EINVAL, -ENOSPC, or what disk_open said.
+ */
+int disks_attach(struct disks *disks, const struct worker_disk *disk, unsigned *ret_controller,
+                 unsigned *ret_lun, struct reason *reason);
+/*
+ * Take one away. It has ended when the guest's last command has, and the file is flushed and
+ * closed; -EBUSY when patience is at an end, though it goes on. -ENOENT.
+ */
+void disks_detach(struct disks *disks, unsigned controller, unsigned lun,
+                  const struct disks_answer *answer);
+/*
+ * Another disc into a DVD drive; NULL: take it out. It has ended as above, for the disc that was
+ * there. -ENOENT: no drive, or nothing to take out; -ENOTSUP: a disk; or what disk_open said.
+ */
+void disks_change_disc(struct disks *disks, unsigned controller, unsigned lun, const char *path,
+                       const struct disks_answer *answer);
+
+/*
+ * After the machine is destroyed, or without one: flush and close all; 0 or the first error. Orders
+ * that wait are forgotten. NULL is accepted.
+ */
 int disks_close(struct disks *disks, struct reason *reason);
 
 #endif

@@ -40,6 +40,65 @@ static void perform_status(void *owner, const struct control_request *request,
     control_reply_release(&reply);
 }
 
+/* ---- disks ---- */
+
+static void perform_attach(void *owner, const struct control_request *request,
+                           struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+    const struct worker_disk disk = {
+        .path = request->path[0] != '\0' ? request->path : NULL,
+        .read_only = request->read_only,
+        .dvd = request->dvd,
+        .placed = request->placed,
+        .controller = request->controller,
+        .lun = request->lun,
+    };
+    struct control_reply reply = {.kind = CONTROL_REPLY_PLACE};
+
+    reply.error = disks_attach(verbs->disks, &disk, &reply.controller, &reply.lun, &reply.reason);
+    serve_answer(call, &reply);
+}
+
+static void order_ended(void *owner, int error, const struct reason *reason)
+{
+    struct serve_call *call = owner;
+
+    if (error < 0)
+        serve_refuse(call, error, "%s", reason->text);
+    else
+        serve_confirm(call);
+}
+
+static void perform_detach(void *owner, const struct control_request *request,
+                           struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+    const struct disks_answer answer = {order_ended, call};
+
+    disks_detach(verbs->disks, request->controller, request->lun, &answer);
+}
+
+static void perform_insert(void *owner, const struct control_request *request,
+                           struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+    const struct disks_answer answer = {order_ended, call};
+
+    disks_change_disc(verbs->disks, request->controller, request->lun, request->path, &answer);
+}
+
+static void perform_eject(void *owner, const struct control_request *request,
+                          struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+    const struct disks_answer answer = {order_ended, call};
+
+    disks_change_disc(verbs->disks, request->controller, request->lun, NULL, &answer);
+}
+
+/* ---- power ---- */
+
 static void perform_power_button(void *owner, const struct control_request *request,
                                  struct serve_call *call)
 {
@@ -66,6 +125,10 @@ const struct serve_verbs worker_verbs = {
     .perform =
         {
             [CONTROL_STATUS] = perform_status,
+            [CONTROL_ATTACH] = perform_attach,
+            [CONTROL_DETACH] = perform_detach,
+            [CONTROL_INSERT] = perform_insert,
+            [CONTROL_EJECT] = perform_eject,
             [CONTROL_POWER_BUTTON] = perform_power_button,
             [CONTROL_STOP] = perform_stop,
         },

@@ -9,7 +9,7 @@
 /* The `owner` of the verbs, which lives as long as their server. Loop thread. */
 struct verbs {
     struct machine *machine;
-    const struct disks *disks;
+    struct disks *disks;
     const struct machine_config *config;
     uint64_t started_ns;        /* on CLOCK_MONOTONIC */
     void (*stop)(void *worker); /* end the partition at once */

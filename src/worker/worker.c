@@ -293,19 +293,19 @@ static int serve_control(struct worker *worker, struct reason *reason)
 static int prepare(struct worker *worker, struct reason *reason)
 {
     int code = take_name(worker, reason);
-    if (code == 0 && disks_open(worker->config, &worker->disks, reason) < 0)
+    if (code == 0 && loop_create(&worker->loop) < 0) {
+        (void)reason_set(reason, 0, "the host gives no event loop");
+        code = WORKER_EXIT_FAILED;
+    }
+    if (code == 0 && disks_open(worker->config, worker->loop, &worker->disks, reason) < 0)
         code = WORKER_EXIT_IMAGE;
     if (code == 0)
         code = read_files(worker, reason);
+    if (code == 0)
+        code = create_machine(worker, reason);
     if (code != 0)
         return code;
-    if (loop_create(&worker->loop) < 0) {
-        (void)reason_set(reason, 0, "the host gives no event loop");
-        return WORKER_EXIT_FAILED;
-    }
-    code = create_machine(worker, reason);
-    if (code != 0)
-        return code;
+    disks_set_machine(worker->disks, worker->machine);
     if (take_signals(worker, reason) < 0)
         return WORKER_EXIT_FAILED;
     code = connect_serial(worker, reason);

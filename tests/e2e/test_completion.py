@@ -29,7 +29,8 @@ def complete(partita, tmp_path):
 
 
 def test_commands(complete):
-    assert complete("") == ["run", "list", "status", "attach", "detach", "stop", "host", "help", "version"]
+    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "stop", "host",
+                            "help", "version"]
     assert complete("h") == ["host", "help"]
     assert complete("help", "ho") == ["host"]
 
@@ -74,8 +75,13 @@ def test_names_of_running_partitions_and_files(complete, partita, image, tmp_pat
         assert complete("status", "w") == ["web"]
         assert complete("stop", "--force", "") == ["web"]
         assert complete("attach", "web", "da") == ["data.img"]
-        assert complete("attach", "--lun", "1", "w") == ["web"]
+        assert complete("attach", "--at", "0:1", "w") == ["web"]
         assert complete("attach", "web", "--d") == ["--dvd"]
+        assert complete("detach", "web", "") == [""]
+        subprocess.run([partita, "attach", "web", "--dvd", "--at", "1:7"], check=True,
+                       stdout=subprocess.DEVNULL)
+        assert complete("eject", "web", "") == ["1:7"]
+        assert complete("insert", "web", "1:7", "da") == ["data.img"]
     finally:
         guest.kill()
         guest.communicate()

@@ -30,6 +30,29 @@ const struct disk_geometry *disk_geometry(const struct disk *disk)
     return &disk->geometry;
 }
 
+static bool is_zero(const struct disk *disk, uint64_t offset)
+{
+    const uint8_t *at = disk->bytes + offset;
+    return at[0] == 0 && memcmp(at, at + 1, disk->geometry.logical_sector - 1) == 0;
+}
+
+/* What is zero is taken for a hole. */
+int disk_extent(struct disk *disk, uint64_t offset, uint64_t *ret_end, bool *ret_data)
+{
+    uint32_t sector = disk->geometry.logical_sector;
+    int error = disk->fail[DISK_READ];
+
+    if (offset >= disk->geometry.capacity || offset % sector != 0)
+        abort();
+    disk->fail[DISK_READ] = 0;
+    *ret_data = !is_zero(disk, offset);
+    for (*ret_end = offset + sector; *ret_end < disk->geometry.capacity; *ret_end += sector) {
+        if (is_zero(disk, *ret_end) == *ret_data)
+            break;
+    }
+    return error;
+}
+
 static void check_request(const struct disk *disk, const struct disk_request *request)
 {
     uint32_t mask = disk->geometry.logical_sector - 1;

@@ -16,7 +16,8 @@ struct fixture {
     struct scsi_target *target;
     struct scsi_command command;
     struct iovec iov[FIXTURE_PIECES];
-    unsigned done; /* calls of ->done since the last send */
+    unsigned done;     /* calls of ->done since the last send */
+    unsigned released; /* discs */
     uint8_t data[1 << 20];
 };
 
