@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/disk.h"
 #include "control/call.h"
 #include "control/socket.h"
 
@@ -128,6 +129,15 @@ static void offer_word(const struct cli_command *command, char *const *words, in
         offer_places(command->options, words, length, start);
 }
 
+static int count_verbs(void)
+{
+    int count = 0;
+
+    while (disk_verbs[count].name != NULL)
+        count++;
+    return count;
+}
+
 void cli_complete(const struct cli_command *commands, int count, char *const *words)
 {
     const struct cli_command *command = NULL;
@@ -142,6 +152,10 @@ void cli_complete(const struct cli_command *commands, int count, char *const *wo
     }
     if (length <= 1) {
         offer_commands(commands, count, last);
+        return;
+    }
+    if (commands != disk_verbs && strcmp(words[0], "disk") == 0) {
+        cli_complete(disk_verbs, count_verbs(), words + 1);
         return;
     }
     for (int i = 0; i < count; i++) {

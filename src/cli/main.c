@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/disk.h"
 
 static int help_main(int argc, char **argv);
 static int version_main(int argc, char **argv);
@@ -18,6 +19,7 @@ static const struct cli_command commands[] = {
      "NAME PLACE FILE"},
     {"eject", "take the disc out of a DVD drive", eject_main, eject_options, "NAME PLACE"},
     {"stop", "switch one off", stop_main, stop_options, "NAME"},
+    {"disk", "make, look at and change disk images", disk_main, disk_options, NULL},
     {"host", "show the engines, what they can do here, and the choice", host_main, host_options,
      NULL},
     {"help", "show this text, or that of a command", help_main, NULL, NULL},

@@ -2,6 +2,8 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -39,4 +41,25 @@ int size_parse(const char *text, uint64_t *ret)
         return -ERANGE;
     *ret = number << shift;
     return 0;
+}
+
+struct size_text size_text(uint64_t bytes)
+{
+    static const char units[] = "KMGTP";
+    struct size_text ret;
+    unsigned unit = 0;
+
+    if (bytes < 1024) {
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64, bytes);
+        return ret;
+    }
+    for (; bytes >= UINT64_C(1024) * 1024 && unit < sizeof(units) - 2; unit++)
+        bytes /= 1024;
+    uint64_t tenths = bytes * 10 / 1024;
+    if (tenths % 10 == 0)
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 "%c", tenths / 10, units[unit]);
+    else
+        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 ".%" PRIu64 "%c", tenths / 10,
+                       tenths % 10, units[unit]);
+    return ret;
 }

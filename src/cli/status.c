@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/order.h"
+#include "cli/size.h"
 #include "control/call.h"
 #include "control/socket.h"
 
@@ -39,37 +40,11 @@ static int take_word(void *command, const char *word)
 
 /* ---- numbers for people ---- */
 
-struct number_text {
-    char text[32];
-};
-
-/* "512M", "1.5G" */
-static struct number_text size_text(uint64_t bytes)
-{
-    static const char units[] = "KMGTP";
-    struct number_text ret;
-    unsigned unit = 0;
-
-    if (bytes < 1024) {
-        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64, bytes);
-        return ret;
-    }
-    for (; bytes >= UINT64_C(1024) * 1024 && unit < sizeof(units) - 2; unit++)
-        bytes /= 1024;
-    uint64_t tenths = bytes * 10 / 1024;
-    if (tenths % 10 == 0)
-        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 "%c", tenths / 10, units[unit]);
-    else
-        (void)snprintf(ret.text, sizeof(ret.text), "%" PRIu64 ".%" PRIu64 "%c", tenths / 10,
-                       tenths % 10, units[unit]);
-    return ret;
-}
-
 /* "42s", "3m 7s", "5h 12m", "9d 3h" */
-static struct number_text time_text(uint64_t ns)
+static struct size_text time_text(uint64_t ns)
 {
     enum { MINUTE = 60, HOUR = 3600, DAY = 86400 };
-    struct number_text ret;
+    struct size_text ret;
     uint64_t s = ns / NS_PER_SECOND;
 
     if (s < MINUTE)
@@ -235,7 +210,7 @@ static void print_disks(const struct control_status *status)
                      "FILE");
     for (size_t i = 0; i < status->disk_count; i++) {
         const struct control_disk *disk = &status->disks[i];
-        struct number_text place;
+        struct size_text place;
         (void)snprintf(place.text, sizeof(place.text), "%u:%u", disk->controller, disk->lun);
         (void)printf("%-7s %-10s %8s %8s %8s  ", place.text,
                      disk->dvd         ? "dvd"

@@ -121,6 +121,14 @@ int image_describe(struct disk *disk, struct image_info *ret)
     return error;
 }
 
+bool image_is_parent(struct disk *child, const struct disk *parent)
+{
+    struct image_info info;
+
+    return image_describe(child, &info) == 0 && info.kind == IMAGE_DIFFERENCING &&
+           memcmp(info.parent_identity, parent->identity, sizeof(parent->identity)) == 0;
+}
+
 int image_map(struct disk *disk, uint64_t offset, struct image_extent *ret)
 {
     struct disk_extent extent;

@@ -70,6 +70,8 @@ struct image_info {
 
 /* Of an open image. */
 int image_describe(struct disk *disk, struct image_info *ret);
+/* Has `parent` the identity that the child's parent must have? */
+bool image_is_parent(struct disk *child, const struct disk *parent);
 /* The image that a differencing disk stands on, the disk's own; NULL: none. */
 struct disk *image_parent(struct disk *disk);
 /* As it was opened; "" when that is not known. */

@@ -6,8 +6,6 @@
  * 2. Everything is bounded: an entry array by MOST_ARRAY, a chain of logical partitions by
  *    MOST_LINKS, whatever the disk says.
  */
-#include "disk/partition.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "disk/partition_private.h"
 
 enum {
     MBR_SIGNATURE = 440,
@@ -151,7 +150,7 @@ struct gpt_header {
 };
 
 /* CRC-32 of IEEE 802.3, four bits a step. */
-static uint32_t crc32(uint32_t crc, const uint8_t *bytes, size_t length)
+uint32_t partition_crc32(uint32_t crc, const uint8_t *bytes, size_t length)
 {
     static const uint32_t table[16] = {
         0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
@@ -176,7 +175,7 @@ static bool header_is_whole(uint8_t *sector, uint32_t sector_size, uint64_t lba)
     if (memcmp(sector, "EFI PART", 8) != 0 || size < GPT_HEADER_SIZE || size > sector_size)
         return false;
     put_le32(sector + 16, 0);
-    return crc32(0, sector, size) == crc && get_le64(sector + 24) == lba;
+    return partition_crc32(0, sector, size) == crc && get_le64(sector + 24) == lba;
 }
 
 static bool decode_header(const struct reader *reader, struct gpt_header *ret)
@@ -216,7 +215,7 @@ static int read_array(const struct reader *reader, const struct gpt_header *head
     int error = disk_read(reader->disk, array, room, header->entries * reader->sector);
     if (error < 0)
         return error;
-    if (crc32(0, array, length) != header->entries_crc)
+    if (partition_crc32(0, array, length) != header->entries_crc)
         return -EINVAL;
     *ret_array = TAKE_PTR(array);
     return 0;

@@ -47,6 +47,14 @@ struct partition_table {
  */
 int partition_read(struct disk *disk, struct partition_table *ret, struct reason *reason);
 
+/*
+ * A disk has got another size, or will get one: put the backup of its GPT where a disk of
+ * `capacity` bytes ends, and let both copies know of each other. A disk without a valid GPT is left
+ * alone. The caller grows a disk before, and shrinks it behind. -ENOTEMPTY: a partition reaches
+ * beyond that.
+ */
+int partition_move_backup(struct disk *disk, uint64_t capacity, struct reason *reason);
+
 /* "0fc63daf-8483-4772-8e79-3d69d8477de4" */
 void partition_guid_text(const struct partition_guid *guid, char ret[PARTITION_GUID_TEXT]);
 bool partition_guid_is(const struct partition_guid *guid, const char *text);

@@ -84,6 +84,15 @@ static void reopen(struct fixture *f, const char *path)
     open_disk(f, path, DISK_WRITABLE);
 }
 
+static struct memory_file *memory_named(struct fixture *f, const char *path)
+{
+    struct fixture_file *file = fixture_find(&f->host, path);
+
+    if (file == NULL)
+        abort();
+    return &file->memory;
+}
+
 static void count_found(void *owner, enum image_severity severity, uint64_t offset,
                         const char *text)
 {
@@ -347,7 +356,7 @@ static void a_full_log_forces_a_commit(void **state)
 
     create(f, "a.vhdx", &layout);
     open_disk(f, "a.vhdx", DISK_WRITABLE);
-    const struct memory_file *memory = &fixture_find(&f->host, "a.vhdx")->memory;
+    const struct memory_file *memory = memory_named(f, "a.vhdx");
     unsigned flushes = memory->flushes;
     for (uint64_t i = 0; i < PLACES; i++) {
         memset(f->model, (int)i + 1, SECTOR);
@@ -377,7 +386,7 @@ static void a_log_is_carried_out(void **state)
         random_step(f, MODEL, SECTOR);
     assert_int_equal(disk_flush(f->disk), 0);
     /* The table at home is lost; the writer is gone. */
-    struct memory_file *memory = &fixture_find(&f->host, "a.vhdx")->memory;
+    struct memory_file *memory = memory_named(f, "a.vhdx");
     const struct vhdx *vhdx = vhdx_of(f->disk);
     memset(f->model, 0x77, SECTOR);
     assert_int_equal(disk_write(f->disk, f->model, SECTOR, 0), 0);
@@ -540,7 +549,7 @@ static struct memory_file *make_damaged(struct fixture *f)
     for (unsigned i = 0; i < 50; i++)
         random_step(f, MODEL, SECTOR);
     close_disk(f);
-    return &fixture_find(&f->host, "a.vhdx")->memory;
+    return memory_named(f, "a.vhdx");
 }
 
 static void one_copy_of_each_is_enough(void **state)
