@@ -100,6 +100,8 @@ static int open_path(const struct disk_source *like, const char *path, struct di
     error = open_source(&source, ret, &why);
     if (error < 0) {
         file_close(source.file);
+        if (error == -ELOOP) /* each of the chain would put its name before */
+            return reason_set(reason, error, "%s", why.text);
         return reason_set(reason, error, "%s: %s", path, why.text);
     }
     return 0;
@@ -143,7 +145,8 @@ int disk_open_parent(const struct disk_source *child, const char *name, unsigned
     if (child->path == NULL)
         return reason_set(reason, -ENOENT, "its parent '%s' cannot be found from here", name);
     if (child->depth >= DISK_MOST_PARENTS)
-        return reason_set(reason, -ELOOP, "more than %d parents", DISK_MOST_PARENTS);
+        return reason_set(reason, -ELOOP, "%s: a chain of more than %d parents", child->path,
+                          DISK_MOST_PARENTS);
     auto_free char *path = disk_beside(child->path, name);
     if (path == NULL)
         return -ENOMEM;

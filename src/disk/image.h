@@ -58,7 +58,7 @@ struct image_info {
     uint32_t block_size;     /* 0: fixed or raw */
     uint64_t blocks;         /* of the disk */
     uint64_t blocks_present; /* that have room in the file, in full or in part */
-    uint64_t runs;           /* of blocks that lie one behind the other in disk and file alike */
+    uint64_t runs; /* of present blocks that follow each other in the file as on the disk */
     char creator[IMAGE_CREATOR_SIZE]; /* UTF-8; the program that made it */
     int64_t created;                  /* Unix time; 0: not told */
     uint8_t parent_identity[16];      /* differencing: what the parent must have */

@@ -7,14 +7,12 @@
 
 static void count_blocks(const struct vhdx *vhdx, struct image_info *ret)
 {
-    uint64_t next = 0; /* where the block behind would go on */
+    uint64_t next = 0; /* where the next one that is there would go on */
 
     for (uint64_t block = 0; block < vhdx->blocks; block++) {
         uint64_t entry = vhdx->bat[vhdx_block_index(vhdx, block)];
-        if (!vhdx_has_room(entry)) {
-            next = 0;
+        if (!vhdx_has_room(entry))
             continue;
-        }
         ret->blocks_present++;
         ret->runs += vhdx_entry_offset(entry) != next;
         next = vhdx_entry_offset(entry) + vhdx_block_size(vhdx);
