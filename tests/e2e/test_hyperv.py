@@ -51,14 +51,14 @@ class Debian:
 @pytest.fixture(scope="module")
 def disks(debian_image, tmp_path_factory):
     folder = tmp_path_factory.mktemp("disks")
-    shutil.copy(debian_image, folder / "root.raw")
+    shutil.copy(debian_image, folder / "root.vhdx")
     sparse(folder / "data.raw", 256 * MIB)
     return folder
 
 
 @pytest.fixture(scope="module")
 def debian(partita, disks):
-    guest = Debian(partita, "--disk", disks / "root.raw", "--disk", disks / "data.raw", cpus=4)
+    guest = Debian(partita, "--disk", disks / "root.vhdx", "--disk", disks / "data.raw", cpus=4)
     yield guest
     assert guest.power_off() == 0
 
@@ -122,7 +122,7 @@ def numbers_on(path):
 
 def test_flushed_data_survives_a_kill(partita, debian_image, disks):
     """Killed in the midst of writes: what was acknowledged is there, and the file system recovers."""
-    root, data = disks / "killed.raw", disks / "numbers.raw"
+    root, data = disks / "killed.vhdx", disks / "numbers.raw"
     shutil.copy(debian_image, root)
     sparse(data, 256 * MIB)
     words = ("--disk", root, "--disk", data)

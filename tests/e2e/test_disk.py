@@ -1,0 +1,296 @@
+"""partita disk: images made, read and changed, and held against what QEMU makes of them."""
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+
+MIB = 1 << 20
+FORMATS = ["raw", "vhdx"]
+
+
+@pytest.fixture
+def disk(run):
+    """Call a verb; the exit code must be the wanted one."""
+    def call(verb, *words, code=0, **more):
+        done = run("disk", verb, *words, **more)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+    return call
+
+
+def qemu_img(*words, code=0):
+    done = subprocess.run(["qemu-img", *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def patchwork(path, size, seed=1):
+    """A raw disk with data here and there, and a last piece at its end."""
+    rng = random.Random(seed)
+    with open(path, "wb") as file:
+        file.truncate(size)
+        for _ in range(40):
+            length = rng.choice([512, 4096, 65536, 3 * MIB])
+            file.seek(rng.randrange((size - length) // 512) * 512)
+            file.write(rng.randbytes(length))
+        file.seek(size - 512)
+        file.write(rng.randbytes(512))
+    return path
+
+
+def info(disk, path, *more):
+    return json.loads(disk("info", path, "--json", *more).stdout)
+
+
+# ---- against QEMU ----
+
+@pytest.mark.parametrize("size", [64 * MIB, 300 * MIB + 512])
+@pytest.mark.parametrize("kind", ["dynamic", "fixed"])
+def test_qemu_reads_what_we_write(disk, tmp_path, kind, size):
+    raw = patchwork(tmp_path / "a.raw", size)
+    disk("convert", raw, tmp_path / "a.vhdx", "--kind", kind)
+    disk("check", tmp_path / "a.vhdx")
+    assert "Images are identical" in qemu_img("compare", "-f", "raw", "-F", "vhdx", raw, tmp_path / "a.vhdx")
+    qemu_img("check", "-f", "vhdx", tmp_path / "a.vhdx")
+
+
+@pytest.mark.parametrize("options", ["subformat=dynamic", "subformat=fixed",
+                                     "subformat=dynamic,block_size=1M",
+                                     "subformat=dynamic,block_size=256M,log_size=4M"])
+def test_we_read_what_qemu_writes(disk, tmp_path, options):
+    raw = patchwork(tmp_path / "a.raw", 300 * MIB, seed=2)
+    qemu_img("convert", "-f", "raw", "-O", "vhdx", "-o", options, raw, tmp_path / "q.vhdx")
+    disk("check", tmp_path / "q.vhdx")
+    assert "the same" in disk("diff", raw, tmp_path / "q.vhdx").stdout
+    disk("convert", tmp_path / "q.vhdx", tmp_path / "back.raw")
+    assert (tmp_path / "back.raw").read_bytes() == raw.read_bytes()
+
+
+def test_qemu_writes_into_ours_and_we_into_qemus(disk, tmp_path):
+    """Each goes on where the other stopped."""
+    ours, theirs = tmp_path / "ours.vhdx", tmp_path / "theirs.vhdx"
+    disk("create", ours, "256M", "--block-size", "1M")
+    qemu_img("create", "-f", "vhdx", theirs, "256M")
+    writes = [(0, MIB), (37 * MIB + 4096, 8192), (255 * MIB, MIB)]
+    for number, (offset, length) in enumerate(writes):
+        command = f"write -P {number + 65} {offset} {length}"
+        for path in (ours, theirs):
+            subprocess.run(["qemu-io", "-f", "vhdx", "-c", command, path], check=True, capture_output=True)
+    disk("resize", theirs, "512M")
+    disk("resize", theirs, "--shrink", "256M")
+    disk("compact", ours)
+    assert "the same" in disk("diff", ours, theirs).stdout
+    for path in (ours, theirs):
+        disk("check", path)
+        qemu_img("check", "-f", "vhdx", path)
+    raw = tmp_path / "a.raw"
+    disk("convert", ours, raw)
+    content = raw.read_bytes()
+    for number, (offset, length) in enumerate(writes):
+        assert content[offset:offset + length] == bytes([number + 65]) * length
+
+
+def test_foreign_images_are_converted(disk, tmp_path):
+    raw = patchwork(tmp_path / "a.raw", 64 * MIB, seed=3)
+    for suffix in ("qcow2", "vmdk"):
+        qemu_img("convert", "-f", "raw", "-O", suffix, raw, tmp_path / f"a.{suffix}")
+        disk("convert", tmp_path / f"a.{suffix}", tmp_path / f"{suffix}.vhdx")
+        assert "the same" in disk("diff", raw, tmp_path / f"{suffix}.vhdx").stdout
+    done = disk("convert", tmp_path / "a.qcow2", tmp_path / "b.vhdx", code=3, env={"PATH": "/nowhere"})
+    assert "qemu-img, which is not installed" in done.stderr
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a.raw", "a.qcow2", "a.vmdk", "qcow2.vhdx", "vmdk.vhdx"}
+
+
+# ---- verbs ----
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_create_and_info(disk, tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    disk("create", path, "64M")
+    facts = info(disk, path)
+    assert facts["format"] == suffix and facts["size"] == 64 * MIB
+    assert facts["kind"] == ("fixed" if suffix == "raw" else "dynamic")
+    assert facts["file_size"] == (64 * MIB if suffix == "raw" else 4 * MIB)
+    assert not facts["in_use"] and facts["partition_table"] == "none" and facts["generation"] == 0
+    assert "there is" not in disk("check", path).stderr
+    done = disk("create", path, "64M", code=3)
+    assert "File exists" in done.stderr
+
+
+def test_wrong_words_are_told(disk, run, tmp_path):
+    assert "did you mean create" in run("disk", "craete").stderr
+    assert "how large?" in disk("create", tmp_path / "a.vhdx", code=2).stderr
+    assert "is no size" in disk("create", tmp_path / "a.vhdx", "much", code=2).stderr
+    assert "no format 'vhdy'" in disk("create", tmp_path / "a.vhdx", "1G", "-f", "vhdy", code=2).stderr
+    assert "power of two" in disk("create", tmp_path / "a.vhdx", "1G", "-b", "3M", code=3).stderr
+    assert "No such file" in disk("info", tmp_path / "none.vhdx", code=3).stderr
+    (tmp_path / "no.vhdx").write_bytes(b"x" * MIB)
+    assert "not a VHDX file" in disk("info", tmp_path / "no.vhdx", code=3).stderr
+    assert not (tmp_path / "a.vhdx").exists()
+
+
+def test_help_of_each_verb(run):
+    verbs = [line.split()[0] for line in run("disk", "--help").stdout.splitlines() if line.startswith("  ")]
+    assert len(verbs) >= 11
+    for verb in verbs:
+        done = run("disk", verb, "--help")
+        assert done.returncode == 0 and done.stdout.startswith("Usage: partita disk " + verb)
+        assert "Example" in done.stdout
+
+
+def test_generation_of_a_guest(disk, tmp_path):
+    for table, generation in (("label: gpt\nstart=1MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n", 2),
+                              ("label: gpt\nstart=1MiB, type=21686148-6449-6E6F-744E-656564454649\n", 1),
+                              ("label: dos\nstart=2048, type=83, bootable\n", 1),
+                              ("label: gpt\nstart=1MiB\n", 0)):
+        raw = tmp_path / "a.raw"
+        raw.unlink(missing_ok=True)
+        disk("create", raw, "64M")
+        subprocess.run(["sfdisk", "-q", raw], input=table, text=True, check=True)
+        assert info(disk, raw)["generation"] == generation
+
+
+def test_a_gpt_moves_with_the_end(disk, tmp_path):
+    raw, path = tmp_path / "a.raw", tmp_path / "a.vhdx"
+    disk("create", raw, "64M")
+    subprocess.run(["sfdisk", "-q", raw], input="label: gpt\nstart=1MiB, size=20MiB\n", text=True, check=True)
+    disk("convert", raw, path)
+    disk("resize", path, "+64M")
+    assert info(disk, path)["size"] == 128 * MIB
+    assert "smaller than it is" in disk("resize", path, "32M", code=2).stderr
+    disk("resize", path, "32M", "--shrink")
+    assert "partition reaches beyond" in disk("resize", path, "10M", "--shrink", code=3).stderr
+    disk("convert", path, raw, "--force")
+    verified = subprocess.run(["sfdisk", "--verify", raw], capture_output=True, text=True, check=True)
+    assert "No errors detected" in verified.stdout
+    assert os.path.getsize(raw) == 32 * MIB
+
+
+def test_a_chain(disk, tmp_path):
+    base = tmp_path / "base.vhdx"
+    disk("convert", patchwork(tmp_path / "a.raw", 64 * MIB), base, "-b", "1M")
+    disk("create", tmp_path / "middle.avhdx", "--parent", base)
+    disk("create", tmp_path / "top.avhdx", "--parent", tmp_path / "middle.avhdx")
+    facts = info(disk, tmp_path / "top.avhdx", "--chain")
+    assert [pathlib.Path(image["path"]).name for image in facts["chain"]] == ["top.avhdx", "middle.avhdx", "base.vhdx"]
+    assert facts["parent_found"]
+    assert "the same" in disk("diff", tmp_path / "a.raw", tmp_path / "top.avhdx").stdout
+    disk("check", tmp_path / "top.avhdx", "--chain")
+    stretches = json.loads(disk("map", tmp_path / "top.avhdx", "--json").stdout)
+    assert sum(part["length"] for part in stretches) == 64 * MIB
+    assert {part["layer"] for part in stretches} == {2}
+
+    (tmp_path / "moved").mkdir()
+    base.rename(tmp_path / "moved/base.vhdx")
+    assert "No such file" in disk("info", tmp_path / "top.avhdx", code=3).stderr
+    disk("set-parent", tmp_path / "middle.avhdx", tmp_path / "moved/base.vhdx")
+    assert "the same" in disk("diff", tmp_path / "a.raw", tmp_path / "top.avhdx").stdout
+
+    disk("merge", tmp_path / "top.avhdx", "--into", tmp_path / "moved/base.vhdx")
+    assert not (tmp_path / "top.avhdx").exists() and not (tmp_path / "middle.avhdx").exists()
+    assert "the same" in disk("diff", tmp_path / "a.raw", tmp_path / "moved/base.vhdx").stdout
+
+
+def test_a_changed_parent_is_told(disk, tmp_path):
+    base, child = tmp_path / "base.vhdx", tmp_path / "child.vhdx"
+    disk("create", base, "64M")
+    disk("create", child, "--parent", base)
+    disk("compact", base)  # changes no data
+    disk("info", child)
+    subprocess.run(["qemu-io", "-f", "vhdx", "-c", "write 0 4k", base], check=True, capture_output=True)
+    assert "changed since" in disk("info", child, code=3).stderr
+    assert "not what it was" in disk("set-parent", child, base, code=3).stderr
+    disk("set-parent", child, base, "--force")
+    disk("info", child)
+
+
+def test_a_damaged_image_is_named_and_mended(disk, tmp_path):
+    path = tmp_path / "a.vhdx"
+    disk("create", path, "64M")
+    with open(path, "r+b") as file:
+        file.seek(64 << 10)
+        file.write(b"\0" * 4096)
+    done = disk("check", path, code=1)
+    assert "damage at 0x10000: header 1" in done.stdout
+    found = json.loads(disk("check", path, "--json", code=1).stdout)
+    assert found["damages"] == 1 and found["found"][0]["offset"] == 64 << 10
+    assert "mended" in disk("check", path, "--repair").stdout
+    assert "sound" in disk("check", path).stdout
+
+
+def test_an_image_in_use_is_told(disk, partita, tmp_path):
+    path = tmp_path / "a.vhdx"
+    disk("convert", patchwork(tmp_path / "a.raw", 300 * MIB), path)
+    big = tmp_path / "big.raw"
+    child = subprocess.Popen([partita, "disk", "convert", path, big], stderr=subprocess.PIPE)
+    child.send_signal(signal.SIGSTOP)
+    try:
+        assert "in use" in disk("compact", path, code=3).stderr
+        assert info(disk, path)["size"] == 300 * MIB
+    finally:
+        child.send_signal(signal.SIGCONT)
+        child.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_convert_leaves_nothing(partita, tmp_path, how):
+    source = tmp_path / "a.raw"
+    with open(source, "wb") as file:
+        for _ in range(600):
+            file.write(os.urandom(MIB))
+    child = subprocess.Popen([partita, "disk", "convert", source, tmp_path / "a.vhdx"], stderr=subprocess.PIPE,
+                             text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*.part")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    child.send_signal(how)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130 and "interrupted" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["a.raw"]
+
+
+def test_convert_does_not_replace_by_accident(disk, tmp_path):
+    disk("create", tmp_path / "a.raw", "1M")
+    disk("create", tmp_path / "b.raw", "2M")
+    assert "--force" in disk("convert", tmp_path / "a.raw", tmp_path / "b.raw", code=3).stderr
+    assert os.path.getsize(tmp_path / "b.raw") == 2 * MIB
+    disk("convert", tmp_path / "a.raw", tmp_path / "b.raw", "--force")
+    assert os.path.getsize(tmp_path / "b.raw") == MIB
+
+
+def test_compact_makes_small(disk, tmp_path):
+    path = tmp_path / "a.vhdx"
+    raw = patchwork(tmp_path / "a.raw", 64 * MIB)
+    disk("convert", raw, path, "-b", "1M")
+    before = os.path.getsize(path)
+    with open(raw, "r+b") as file:
+        file.write(b"\0" * 32 * MIB)
+    subprocess.run(["qemu-io", "-f", "vhdx", "-c", "write -P 0 0 32M", path], check=True, capture_output=True)
+    disk("compact", path)
+    assert os.path.getsize(path) < before
+    assert "the same" in disk("diff", raw, path).stdout
+
+
+def test_diff_names_what_differs(disk, tmp_path):
+    one, other = tmp_path / "one.raw", tmp_path / "other.raw"
+    patchwork(one, 16 * MIB)
+    other.write_bytes(one.read_bytes())
+    with open(other, "r+b") as file:
+        file.seek(5 * MIB)
+        file.write(b"different")
+    assert json.loads(disk("diff", one, other, "--json", code=1).stdout) == [{"start": 5 * MIB, "length": 4096}]
+    assert "4096 bytes differ" in disk("diff", one, other, code=1).stdout
+
+
+def test_a_raw_disk_stays_raw_whatever_a_guest_writes(disk, tmp_path):
+    disk("create", tmp_path / "trap.vhdx", "64M")
+    trap = tmp_path / "trap.raw"
+    trap.write_bytes((tmp_path / "trap.vhdx").read_bytes())
+    facts = info(disk, trap)
+    assert facts["format"] == "raw" and facts["size"] == 4 * MIB
