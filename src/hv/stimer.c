@@ -77,7 +77,7 @@ static void expire(struct hv_vp *vp, unsigned index, uint64_t now)
     }
     if (timer->config & CONFIG_DIRECT)
         vp->hv->host.interrupt(vp->hv->host.owner, vp->index,
-                               (uint8_t)(timer->config >> CONFIG_VECTOR_SHIFT));
+                               (uint8_t)(timer->config >> CONFIG_VECTOR_SHIFT), false);
     else
         timer->message_due = !deliver_message(vp, index);
 }
