@@ -59,6 +59,7 @@ struct engine_interrupt {
     uint32_t destination; /* APIC id, or logical set; 0xff (xAPIC) means all */
     bool logical;
     bool level;            /* level-triggered: its EOI comes back as ENGINE_EXIT_EOI */
+    bool auto_eoi;         /* edge-triggered only: it has ended when the guest takes it */
     uint8_t delivery_mode; /* 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 7 ExtINT */
     uint8_t vector;
 };

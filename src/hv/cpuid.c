@@ -32,7 +32,9 @@ enum {
 
 static uint32_t features_edx(const struct hv *hv)
 {
-    uint32_t edx = FEATURE_XMM_INPUT | FEATURE_CRASH_MSRS;
+    uint32_t edx = FEATURE_CRASH_MSRS;
+    if (hv_may(hv, HV_HYPERCALL))
+        edx |= FEATURE_XMM_INPUT;
     if (hv_may(hv, HV_GUEST_IDLE))
         edx |= FEATURE_IDLE_STATE;
     if (hv_may(hv, HV_FREQUENCY))
@@ -40,6 +42,17 @@ static uint32_t features_edx(const struct hv *hv)
     if (hv_may(hv, HV_TIMERS))
         edx |= FEATURE_DIRECT_TIMERS;
     return edx;
+}
+
+/* Nothing is recommended that the guest may not do. */
+static uint32_t hints(const struct hv *hv)
+{
+    uint32_t eax = HINT_RELAXED_TIMING;
+    if (hv_may(hv, HV_HYPERCALL))
+        eax |= HINT_FLUSH_BY_HYPERCALL | HINT_CLUSTER_IPI | HINT_EX_PROCESSOR_MASKS;
+    if (hv_may(hv, HV_SYNIC))
+        eax |= HINT_NO_AUTO_EOI;
+    return eax;
 }
 
 static void put(struct hv *hv, struct engine_cpuid_leaf leaf)
@@ -58,11 +71,7 @@ void cpuid_fill(struct hv *hv)
                                        .ebx = (uint32_t)(hv->privileges >> 32),
                                        .edx = features_edx(hv)});
     /* EBX: spinning is never to be told. */
-    put(hv, (struct engine_cpuid_leaf){LEAF_HINTS,
-                                       .eax = HINT_FLUSH_BY_HYPERCALL | HINT_RELAXED_TIMING |
-                                              HINT_NO_AUTO_EOI | HINT_CLUSTER_IPI |
-                                              HINT_EX_PROCESSOR_MASKS,
-                                       .ebx = UINT32_MAX});
+    put(hv, (struct engine_cpuid_leaf){LEAF_HINTS, .eax = hints(hv), .ebx = UINT32_MAX});
     put(hv,
         (struct engine_cpuid_leaf){LEAF_LIMITS, .eax = ENGINE_MAX_VCPUS, .ebx = ENGINE_MAX_VCPUS});
     put(hv, (struct engine_cpuid_leaf){.leaf = LEAF_HARDWARE});

@@ -105,7 +105,7 @@ static int visit_vp(struct hv_vp *vp, struct state_visitor *visitor)
     char section[32];
 
     (void)snprintf(section, sizeof(section), "hv-vp%u", vp->index);
-    state_begin(visitor, section, 1);
+    state_begin(visitor, section, 2); /* 2: stimers-not-before */
     synic_visit(vp, visitor);
     stimer_visit(vp, visitor);
     state_u64(visitor, "assist", &vp->assist);

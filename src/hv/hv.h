@@ -66,8 +66,11 @@ struct hv_crash {
 /* What hv asks of its surroundings. `owner` is passed back. */
 struct hv_host {
     void *owner;
-    /* A fixed, edge-triggered interrupt to the local APIC of `vp`. Any thread. */
-    void (*interrupt)(void *owner, unsigned vp, uint8_t vector);
+    /*
+     * A fixed, edge-triggered interrupt to the local APIC of `vp`; with `auto_eoi` the guest does
+     * not end it. Any thread.
+     */
+    void (*interrupt)(void *owner, unsigned vp, uint8_t vector, bool auto_eoi);
     /* Ask for hv_timer_expired(vp) at `deadline_ns` of CLOCK_MONOTONIC; 0 = never mind. */
     void (*set_timer)(void *owner, unsigned vp, uint64_t deadline_ns);
     /* The APIC MSRs of TLFS § 10.2.2: EOI (write), ICR, TPR. On the VP's thread. False = #GP. */

@@ -23,6 +23,7 @@ struct fixture {
     struct mem *mem;
     struct hv *hv;
     _Atomic unsigned interrupts[FIXTURE_VPS][256];
+    _Atomic unsigned auto_eois;  /* of them all */
     uint64_t timer[FIXTURE_VPS]; /* what was asked for last */
     uint64_t flushed;
     unsigned flushes, resets, crashes;
@@ -31,10 +32,11 @@ struct fixture {
     uint64_t apic[3];
 };
 
-static void fixture_interrupt(void *owner, unsigned vp, uint8_t vector)
+static void fixture_interrupt(void *owner, unsigned vp, uint8_t vector, bool auto_eoi)
 {
     struct fixture *f = owner;
     f->interrupts[vp][vector]++;
+    f->auto_eois += auto_eoi;
 }
 
 static void fixture_set_timer(void *owner, unsigned vp, uint64_t deadline_ns)

@@ -93,7 +93,9 @@ enum { HV_STIMER_COUNT = 4, HV_QUEUE_LENGTH = 64 };
 struct hv_stimer {
     uint64_t config, count;
     uint64_t deadline; /* reference time; 0: not running */
-    bool message_due;  /* it expired, and its message has found no room yet */
+    uint64_t
+        not_before;   /* periodic, and behind: when the next expiration may be told, at soonest */
+    bool message_due; /* it expired, and its message has found no room yet */
     uint64_t expired_at;
 };
 

@@ -135,7 +135,7 @@ static enum hv_status send_ipi(struct hv_vp *vp, const uint8_t *bytes, uint64_t 
         return HV_STATUS_INVALID_PARAMETER;
     for (unsigned i = 0; i < vp->hv->vp_count; i++) {
         if (set >> i & 1)
-            host->interrupt(host->owner, i, (uint8_t)vector);
+            host->interrupt(host->owner, i, (uint8_t)vector, false);
     }
     return HV_STATUS_SUCCESS;
 }

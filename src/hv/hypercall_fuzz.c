@@ -13,8 +13,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { VPS = 3, RAM = 0x100000, REGISTERS = 56, XMM = 96, INPUT_AT = 0x1000 };
 
-static void interrupt(void *owner, unsigned vp, uint8_t vector)
+static void interrupt(void *owner, unsigned vp, uint8_t vector, bool auto_eoi)
 {
+    (void)auto_eoi;
     (void)owner;
     if (vp >= VPS || vector < 16)
         abort();

@@ -19,6 +19,7 @@
 enum {
     SINT_VECTOR = 0xff,
     SINT_MASKED = 1 << 16,
+    SINT_AUTO_EOI = 1 << 17,
     SINT_POLLING = 1 << 18,
     SINT_AT_RESET = SINT_MASKED,
     LEAST_VECTOR = 16,
@@ -39,7 +40,8 @@ static void raise_sint(const struct hv_vp *vp, unsigned sint)
     uint64_t value = vp->sint[sint];
 
     if ((value & (SINT_MASKED | SINT_POLLING)) == 0)
-        vp->hv->host.interrupt(vp->hv->host.owner, vp->index, value & SINT_VECTOR);
+        vp->hv->host.interrupt(vp->hv->host.owner, vp->index, value & SINT_VECTOR,
+                               (value & SINT_AUTO_EOI) != 0);
 }
 
 /* Part of a page that an MSR placed, or NULL. */

@@ -14,10 +14,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { VPS = 2, RAM = 0x100000, STEP = 12 };
 
-static void interrupt(void *owner, unsigned vp, uint8_t vector)
+static void interrupt(void *owner, unsigned vp, uint8_t vector, bool auto_eoi)
 {
     (void)owner;
     (void)vector;
+    (void)auto_eoi;
     if (vp >= VPS)
         abort();
 }

@@ -121,6 +121,19 @@ static void masked_and_polled_interrupts_stay_away(void **state)
     assert_false(hv_write_msr(f->hv, 0, HV_MSR_SINT0 + 2, 3));
 }
 
+static void auto_eoi_goes_with_the_interrupt(void **state)
+{
+    struct fixture *f = *state;
+    enable_synic(f, 0);
+    assert_int_equal(post(f, 0, 1), 0);
+    assert_int_equal(f->auto_eois, 0);
+    write_msr(f, 0, HV_MSR_SINT0 + 2, 0xf3 | 1 << 17);
+    assert_int_equal(read_msr(f, 0, HV_MSR_SINT0 + 2), 0xf3 | 1 << 17);
+    assert_int_equal(hv_signal_event(f->hv, 0, 2, 5), 0);
+    assert_int_equal(f->interrupts[0][0xf3], 2);
+    assert_int_equal(f->auto_eois, 1);
+}
+
 enum { SENDERS = 3, EACH = 3000 };
 
 static void *send_many(void *argument)
@@ -166,6 +179,7 @@ int main(void)
         HV_TEST(the_queue_is_bounded),
         HV_TEST(an_event_interrupts_once_until_it_is_taken),
         HV_TEST(masked_and_polled_interrupts_stay_away),
+        HV_TEST(auto_eoi_goes_with_the_interrupt),
         HV_TEST(no_message_is_lost_between_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,10 +10,11 @@
 
 /* ---- hv_host ---- */
 
-static void send_interrupt(void *owner, unsigned vp, uint8_t vector)
+static void send_interrupt(void *owner, unsigned vp, uint8_t vector, bool auto_eoi)
 {
     const struct machine *machine = owner;
-    const struct engine_interrupt message = {.destination = vp, .vector = vector};
+    const struct engine_interrupt message = {
+        .destination = vp, .vector = vector, .auto_eoi = auto_eoi};
 
     /* A processor whose APIC is off takes none. */
     (void)machine->config.engine->interrupt(machine->partition, &message);

@@ -32,8 +32,9 @@ struct bus {
     void (*on_readable)(struct bus *bus);
 };
 
-static void bus_interrupt(void *owner, unsigned vp, uint8_t vector)
+static void bus_interrupt(void *owner, unsigned vp, uint8_t vector, bool auto_eoi)
 {
+    (void)auto_eoi;
     struct bus *bus = owner;
     assert_int_equal(vector, 0xf3);
     bus->interrupts[vp]++;

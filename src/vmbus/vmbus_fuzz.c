@@ -37,8 +37,9 @@ static void must(bool holds)
         abort();
 }
 
-static void interrupt(void *owner, unsigned vp, uint8_t vector)
+static void interrupt(void *owner, unsigned vp, uint8_t vector, bool auto_eoi)
 {
+    (void)auto_eoi;
     (void)owner;
     must(vp < VPS && vector == 0xf3);
 }

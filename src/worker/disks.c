@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/loop.h"
 #include "disk/disk.h"
@@ -408,16 +407,12 @@ static int explain_refusal(int error, const struct machine_disk *disc, struct re
     }
 }
 
-/* Open and put in; what was in has departed or does so. */
+/* Open, and put in; what was in departs. */
 static int put_disc(struct disks *disks, struct machine_disk *disc, const char *path,
                     struct departure *departure, struct reason *reason)
 {
     const struct worker_disk file = {.path = path, .dvd = true};
-    struct place *place = place_of(disks, disc);
-    auto_free char *copy = path != NULL ? strdup(path) : NULL;
 
-    if (path != NULL && copy == NULL)
-        return reason_set(reason, -ENOMEM, "out of memory");
     int error = path != NULL ? open_disk(&file, &disc->disk, reason) : 0;
     if (error < 0)
         return error;
@@ -426,8 +421,25 @@ static int put_disc(struct disks *disks, struct machine_disk *disc, const char *
         (void)disk_close(disc->disk);
         return explain_refusal(error, disc, reason);
     }
+    return 0;
+}
+
+/* The same, and note what is there now. */
+static int change_disc(struct disks *disks, struct machine_disk *disc, const char *path,
+                       struct departure *departure, struct reason *reason)
+{
+    struct place *place = place_of(disks, disc);
+    char *copy = path != NULL ? strdup(path) : NULL;
+
+    if (path != NULL && copy == NULL)
+        return reason_set(reason, -ENOMEM, "out of memory");
+    int error = put_disc(disks, disc, path, departure, reason);
+    if (error < 0) {
+        free(copy);
+        return error;
+    }
     free(place->path);
-    place->path = TAKE_PTR(copy);
+    place->path = copy;
     place->disk = disc->disk;
     return 0;
 }
@@ -462,7 +474,7 @@ void disks_change_disc(struct disks *disks, unsigned controller, unsigned lun, c
         refuse(answer, reason_set(&reason, -ENOMEM, "out of memory"), &reason);
         return;
     }
-    error = put_disc(disks, &disc, path, departure, &reason);
+    error = change_disc(disks, &disc, path, departure, &reason);
     if (error == 0 && departure->disk != NULL)
         return; /* it ends when the old disc is closed */
     give_answer(departure, error, &reason);

@@ -20,7 +20,7 @@ static char folder[] = "/tmp/partita-disks-XXXXXX";
 static char image[64];
 static struct worker_config config;
 static struct disks *disks;
-static struct reason reason;
+static struct reason why;
 static struct loop *loop;
 
 /* ---- a machine in whose place the test stands ---- */
@@ -33,52 +33,53 @@ static struct {
     struct disk *leaving;
     void (*removed)(void *owner, struct disk *disk);
     void *removed_owner;
-} machine;
+} pc;
 
 static int take_error(void)
 {
-    int error = machine.error;
-    machine.error = 0;
+    int error = pc.error;
+    pc.error = 0;
     return error;
 }
 
 static void let_go(void)
 {
-    machine.removed(machine.removed_owner, machine.leaving);
+    pc.removed(pc.removed_owner, pc.leaving);
 }
 
-int machine_add_disk(struct machine *owner, const struct machine_disk *disk, struct reason *why)
+int machine_add_disk(struct machine *machine, const struct machine_disk *disk,
+                     struct reason *reason)
 {
     int error = take_error();
-    (void)owner;
-    machine.added = *disk;
-    machine.inside = disk->disk;
-    return error < 0 ? reason_set(why, error, "the machine refuses") : 0;
+    (void)machine;
+    pc.added = *disk;
+    pc.inside = disk->disk;
+    return error < 0 ? reason_set(reason, error, "the machine refuses") : 0;
 }
 
-int machine_remove_disk(struct machine *owner, unsigned controller, unsigned lun,
-                        void (*removed)(void *owner, struct disk *disk), void *removed_owner)
+int machine_remove_disk(struct machine *machine, unsigned controller, unsigned lun,
+                        void (*removed)(void *owner, struct disk *disk), void *owner)
 {
-    (void)owner;
+    (void)machine;
     (void)controller;
     (void)lun;
-    machine.leaving = machine.inside;
-    machine.removed = removed;
-    machine.removed_owner = removed_owner;
-    if (!machine.holds_on)
+    pc.leaving = pc.inside;
+    pc.removed = removed;
+    pc.removed_owner = owner;
+    if (!pc.holds_on)
         let_go();
     return 0;
 }
 
-int machine_change_disc(struct machine *owner, const struct machine_disk *disc,
-                        void (*released)(void *owner, struct disk *disk), void *released_owner)
+int machine_change_disc(struct machine *machine, const struct machine_disk *disc,
+                        void (*released)(void *owner, struct disk *disk), void *owner)
 {
     int error = take_error();
     if (error < 0)
         return error;
-    if (machine.inside != NULL)
-        (void)machine_remove_disk(owner, 0, 0, released, released_owner);
-    machine.inside = disc->disk;
+    if (pc.inside != NULL)
+        (void)machine_remove_disk(machine, 0, 0, released, owner);
+    pc.inside = disc->disk;
     return 0;
 }
 
@@ -86,14 +87,14 @@ int machine_change_disc(struct machine *owner, const struct machine_disk *disc,
 
 static unsigned ended;
 static int end_error;
-static char end_text[sizeof(reason.text)];
+static char end_text[sizeof(why.text)];
 
-static void note_end(void *owner, int error, const struct reason *why)
+static void note_end(void *owner, int error, const struct reason *said)
 {
     assert_ptr_equal(owner, &ended);
     ended++;
     end_error = error;
-    (void)snprintf(end_text, sizeof(end_text), "%s", why->text);
+    (void)snprintf(end_text, sizeof(end_text), "%s", said->text);
 }
 
 static const struct disks_answer answer = {note_end, &ended};
@@ -117,7 +118,7 @@ static int attach(const char *path, bool dvd)
     const struct worker_disk disk = {.path = path, .dvd = dvd};
     unsigned controller;
     unsigned lun;
-    return disks_attach(disks, &disk, &controller, &lun, &reason);
+    return disks_attach(disks, &disk, &controller, &lun, &why);
 }
 
 /* Whether another could write to the file: it is not in use. */
@@ -152,7 +153,7 @@ static int set_up(void **state)
 {
     (void)state;
     memset(&config, 0, sizeof(config));
-    memset(&machine, 0, sizeof(machine));
+    memset(&pc, 0, sizeof(pc));
     disks = NULL;
     ended = 0;
     return loop_create(&loop);
@@ -161,7 +162,7 @@ static int set_up(void **state)
 static int set_up_running(void **state)
 {
     int error = set_up(state);
-    return error == 0 ? disks_open(&config, loop, &disks, &reason) : error;
+    return error == 0 ? disks_open(&config, loop, &disks, &why) : error;
 }
 
 static int tear_down(void **state)
@@ -209,7 +210,7 @@ static void disks_without_a_place_go_around_the_others(void **state)
     place(add(NULL), 0, 0);
     place(add(NULL), 2, 5);
     (void)add(NULL);
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), 0);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), 0);
     assert_place(0, 0, 1);
     assert_place(1, 0, 0);
     assert_place(2, 2, 5);
@@ -221,7 +222,7 @@ static void there_are_four_controllers_of_64(void **state)
     (void)state;
     for (int i = 0; i < WORKER_MAX_DISKS; i++)
         (void)add(NULL);
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), 0);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), 0);
     assert_place(63, 0, 63);
     assert_place(64, 1, 0);
     assert_place(255, 3, 63);
@@ -232,12 +233,12 @@ static void a_place_is_given_once(void **state)
     (void)state;
     place(add(image), 1, 1);
     place(add(image), 1, 1);
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), -EEXIST);
-    assert_non_null(strstr(reason.text, "1:1"));
+    assert_int_equal(disks_open(&config, loop, &disks, &why), -EEXIST);
+    assert_non_null(strstr(why.text, "1:1"));
     place(&config.disks[1], 4, 0);
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), -EINVAL);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), -EINVAL);
     place(&config.disks[1], 0, 64);
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), -EINVAL);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), -EINVAL);
 }
 
 static void images_are_writable_unless_asked(void **state)
@@ -246,16 +247,16 @@ static void images_are_writable_unless_asked(void **state)
     (void)state;
     add(image)->read_only = true;
     add(image)->read_only = true;
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), 0);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), 0);
     const struct machine_disk *places = disks_places(disks, &count);
     assert_int_equal(count, 2);
     assert_true(disk_geometry(places[1].disk)->read_only);
-    assert_int_equal(disks_close(disks, &reason), 0);
+    assert_int_equal(disks_close(disks, &why), 0);
     disks = NULL;
     config.disks[0].read_only = false;
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), -EBUSY);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), -EBUSY);
     config.disk_count = 1;
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), 0);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), 0);
     assert_false(disk_geometry(disks_places(disks, &count)->disk)->read_only);
 }
 
@@ -270,7 +271,7 @@ static void what_is_told_is_what_is_there_by_place(void **state)
     (void)state;
     place(add(image), 1, 2);
     (void)add(NULL);
-    assert_int_equal(disks_open(&config, loop, &disks, &reason), 0);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), 0);
     disk_submit(disks_places(disks, &count)->disk, &request);
     assert_int_equal(disks_describe(disks, &reply.status), 0);
     assert_int_equal(reply.status.disk_count, 2);
@@ -293,8 +294,8 @@ static void a_missing_file_is_named(void **state)
     (void)state;
     (void)add(image);
     (void)add("/nowhere/disk");
-    assert_true(disks_open(&config, loop, &disks, &reason) < 0);
-    assert_non_null(strstr(reason.text, "/nowhere/disk"));
+    assert_true(disks_open(&config, loop, &disks, &why) < 0);
+    assert_non_null(strstr(why.text, "/nowhere/disk"));
 }
 
 static void attached_disk_finds_a_place_and_is_told_of(void **state)
@@ -305,16 +306,16 @@ static void attached_disk_finds_a_place_and_is_told_of(void **state)
     unsigned lun = 9;
     (void)state;
     assert_int_equal(attach(image, true), 0);
-    assert_true(machine.added.dvd);
-    assert_int_equal(disks_attach(disks, &disk, &controller, &lun, &reason), 0);
+    assert_true(pc.added.dvd);
+    assert_int_equal(disks_attach(disks, &disk, &controller, &lun, &why), 0);
     assert_int_equal(controller, 0);
     assert_int_equal(lun, 1);
-    assert_true(disk_geometry(machine.added.disk)->read_only);
+    assert_true(disk_geometry(pc.added.disk)->read_only);
     disk.placed = true;
     disk.controller = 3;
     disk.lun = 63;
-    assert_int_equal(disks_attach(disks, &disk, &controller, &lun, &reason), 0);
-    assert_int_equal(machine.added.controller, 3);
+    assert_int_equal(disks_attach(disks, &disk, &controller, &lun, &why), 0);
+    assert_int_equal(pc.added.controller, 3);
     assert_int_equal(disks_describe(disks, &reply.status), 0);
     assert_int_equal(reply.status.disk_count, 3);
     assert_string_equal(reply.status.disks[2].path, image);
@@ -327,18 +328,18 @@ static void refused_attach_leaves_nothing_behind(void **state)
     struct worker_disk disk = {.path = image, .placed = true, .controller = 4};
     unsigned place;
     (void)state;
-    assert_int_equal(disks_attach(disks, &disk, &place, &place, &reason), -EINVAL);
-    assert_non_null(strstr(reason.text, "4:0"));
+    assert_int_equal(disks_attach(disks, &disk, &place, &place, &why), -EINVAL);
+    assert_non_null(strstr(why.text, "4:0"));
     assert_int_equal(attach("/nowhere/disk", false), -ENOENT);
-    machine.error = -ENOMEM;
+    pc.error = -ENOMEM;
     assert_int_equal(attach(image, false), -ENOMEM);
-    assert_string_equal(reason.text, "the machine refuses");
+    assert_string_equal(why.text, "the machine refuses");
     assert_true(is_free(image));
     assert_int_equal(attach(image, false), 0);
-    assert_int_equal(machine.added.lun, 0);
+    assert_int_equal(pc.added.lun, 0);
     assert_int_equal(attach(image, false), -EBUSY);
     disk.controller = 0;
-    assert_int_equal(disks_attach(disks, &disk, &place, &place, &reason), -EEXIST);
+    assert_int_equal(disks_attach(disks, &disk, &place, &place, &why), -EEXIST);
 }
 
 static void detach_ends_when_the_file_is_closed(void **state)
@@ -346,7 +347,7 @@ static void detach_ends_when_the_file_is_closed(void **state)
     struct control_reply reply = {.kind = CONTROL_REPLY_STATUS};
     (void)state;
     assert_int_equal(attach(image, false), 0);
-    machine.holds_on = true;
+    pc.holds_on = true;
     disks_detach(disks, 0, 0, &answer);
     run_loop();
     assert_int_equal(ended, 0);
@@ -369,9 +370,9 @@ static void place_is_taken_until_it_is_left(void **state)
     unsigned place;
     (void)state;
     assert_int_equal(attach(image, false), 0);
-    machine.holds_on = true;
+    pc.holds_on = true;
     disks_detach(disks, 0, 0, &answer);
-    assert_int_equal(disks_attach(disks, &disk, &place, &place, &reason), -EEXIST);
+    assert_int_equal(disks_attach(disks, &disk, &place, &place, &why), -EEXIST);
     disks_detach(disks, 0, 0, &answer);
     assert_int_equal(ended, 1);
     assert_int_equal(end_error, -ENOENT);
@@ -379,7 +380,7 @@ static void place_is_taken_until_it_is_left(void **state)
     run_loop();
     assert_int_equal(ended, 2);
     assert_int_equal(end_error, 0);
-    assert_int_equal(disks_attach(disks, &disk, &place, &place, &reason), 0);
+    assert_int_equal(disks_attach(disks, &disk, &place, &place, &why), 0);
 }
 
 static void detach_of_nothing_is_refused(void **state)
@@ -398,7 +399,7 @@ static void patience_with_a_detach_has_an_end(void **state)
 {
     (void)state;
     assert_int_equal(attach(image, false), 0);
-    machine.holds_on = true;
+    pc.holds_on = true;
     disks_set_patience(disks, 1);
     disks_detach(disks, 0, 0, &answer);
     run_loop();
@@ -415,9 +416,9 @@ static void order_that_waits_ends_with_the_partition(void **state)
 {
     (void)state;
     assert_int_equal(attach(image, false), 0);
-    machine.holds_on = true;
+    pc.holds_on = true;
     disks_detach(disks, 0, 0, &answer);
-    assert_int_equal(disks_close(disks, &reason), 0);
+    assert_int_equal(disks_close(disks, &why), 0);
     disks = NULL;
     assert_int_equal(ended, 0);
     assert_true(is_free(image));
@@ -438,7 +439,7 @@ static void disc_comes_and_goes(void **state)
     assert_int_equal(disks_describe(disks, &reply.status), 0);
     assert_string_equal(reply.status.disks[0].path, image);
     control_reply_release(&reply);
-    machine.holds_on = true;
+    pc.holds_on = true;
     disks_change_disc(disks, 0, 0, NULL, &answer);
     run_loop();
     assert_int_equal(ended, 2);
@@ -453,12 +454,12 @@ static void disc_is_replaced_by_another(void **state)
 {
     (void)state;
     assert_int_equal(attach(image, true), 0);
-    const struct disk *old = machine.inside;
+    const struct disk *old = pc.inside;
     disks_change_disc(disks, 0, 0, image, &answer);
     run_loop();
     assert_int_equal(ended, 1);
     assert_int_equal(end_error, 0);
-    assert_ptr_not_equal(machine.inside, old);
+    assert_ptr_not_equal(pc.inside, old);
     assert_false(is_free(image));
 }
 
@@ -466,17 +467,17 @@ static void refused_disc_leaves_the_old_one(void **state)
 {
     (void)state;
     assert_int_equal(attach(image, true), 0);
-    const struct disk *old = machine.inside;
+    const struct disk *old = pc.inside;
     disks_change_disc(disks, 0, 0, "/nowhere/disc", &answer);
     assert_int_equal(end_error, -ENOENT);
     assert_non_null(strstr(end_text, "/nowhere/disc"));
-    machine.error = -EBUSY;
+    pc.error = -EBUSY;
     disks_change_disc(disks, 0, 0, image, &answer);
     assert_int_equal(end_error, -EBUSY);
     disks_change_disc(disks, 0, 7, image, &answer);
     assert_int_equal(end_error, -ENOENT);
     assert_int_equal(ended, 3);
-    assert_ptr_equal(machine.inside, old);
+    assert_ptr_equal(pc.inside, old);
 }
 
 static void disks_take_no_disc(void **state)

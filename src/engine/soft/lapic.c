@@ -45,6 +45,7 @@ static void reset_registers(struct cpu *cpu)
     for (unsigned i = 0; i < 8; i++) {
         atomic_store(&lapic->irr[i], 0);
         atomic_store(&lapic->tmr[i], 0);
+        atomic_store(&lapic->auto_eoi[i], 0);
         lapic->isr[i] = 0;
         lapic->ended[i] = 0;
     }
@@ -131,8 +132,10 @@ void lapic_accept(struct cpu *cpu, int vector)
 {
     unsigned word = (unsigned)vector / 32;
     uint32_t bit = 1u << ((unsigned)vector % 32);
+    bool ends = (atomic_load(&cpu->lapic.auto_eoi[word]) & bit) != 0;
     (void)atomic_fetch_and(&cpu->lapic.irr[word], ~bit);
-    cpu->lapic.isr[word] |= bit;
+    if (!ends)
+        cpu->lapic.isr[word] |= bit;
 }
 
 /* After a change that may let something through. */
@@ -187,7 +190,7 @@ void lapic_raise_local(struct cpu *cpu, enum lapic_lvt lvt)
     if (has_mode && (entry & LVT_DELIVERY) == DELIVERY_NMI << 8)
         (void)atomic_fetch_or(&cpu->pending, PENDING_NMI);
     else if ((entry & LVT_VECTOR) >= 16)
-        lapic_request(cpu, (uint8_t)(entry & LVT_VECTOR), false);
+        lapic_request(cpu, (uint8_t)(entry & LVT_VECTOR), LAPIC_EDGE);
     else if (lvt != LVT_ERROR)
         lapic_error(cpu, ESR_RECEIVE_ILLEGAL_VECTOR);
     else
@@ -453,7 +456,7 @@ static bool x2apic_write(struct cpu *cpu, uint32_t offset, uint64_t value)
         if (value < 16)
             lapic_error(cpu, ESR_SEND_ILLEGAL_VECTOR);
         else
-            lapic_request(cpu, (uint8_t)value, false);
+            lapic_request(cpu, (uint8_t)value, LAPIC_EDGE);
         return true;
     default:
         return write_register(cpu, offset, (uint32_t)value);

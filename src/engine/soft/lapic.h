@@ -21,9 +21,10 @@ struct state_visitor;
 enum { LAPIC_TIMER_HZ = 25000000 };
 
 struct lapic {
-    _Atomic uint64_t base;   /* (a) IA32_APIC_BASE */
-    _Atomic uint32_t irr[8]; /* (a) */
-    _Atomic uint32_t tmr[8]; /* (a) set: level-triggered */
+    _Atomic uint64_t base;        /* (a) IA32_APIC_BASE */
+    _Atomic uint32_t irr[8];      /* (a) */
+    _Atomic uint32_t tmr[8];      /* (a) set: level-triggered */
+    _Atomic uint32_t auto_eoi[8]; /* (a) set: not in service once it is accepted (TLFS, SINTs) */
     uint32_t isr[8];
     uint32_t ended[8]; /* level-triggered vectors ended, to be told by ENGINE_EXIT_EOI */
     _Atomic uint32_t ldr, dfr, svr; /* (a) read by senders */
@@ -53,7 +54,7 @@ void lapic_write_cr8(struct cpu *cpu, uint64_t value);
 
 /* The vector that would be delivered now (above PPR), or -1. */
 int lapic_pending_vector(struct cpu *cpu);
-/* Deliver it: IRR → ISR. */
+/* Deliver it: IRR → ISR, unless it ends by itself. */
 void lapic_accept(struct cpu *cpu, int vector);
 /* LINT0 passes the 8259's INTR: APIC disabled, or LINT0 unmasked in ExtINT mode. */
 bool lapic_takes_extint(const struct cpu *cpu);

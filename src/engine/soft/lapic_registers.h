@@ -92,8 +92,9 @@ uint32_t lapic_x2apic_ldr(const struct cpu *cpu);
 
 /* ---- lapic_send.c ---- */
 
+enum lapic_trigger { LAPIC_EDGE, LAPIC_LEVEL, LAPIC_AUTO_EOI };
 /* Any thread: put a vector into a vCPU's IRR and tell it. */
-void lapic_request(struct cpu *target, uint8_t vector, bool level);
+void lapic_request(struct cpu *target, uint8_t vector, enum lapic_trigger trigger);
 /* The guest wrote ICR: destination in bits 63:32, whole in x2APIC mode, else in its top byte. */
 void lapic_send(struct cpu *cpu, uint64_t icr);
 

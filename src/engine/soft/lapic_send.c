@@ -11,21 +11,28 @@
 struct message {
     uint32_t destination;
     uint32_t broadcast; /* the destination that means everybody */
-    bool logical, level;
+    bool logical;
+    enum lapic_trigger trigger;
     uint8_t mode; /* enum delivery_mode */
     uint8_t vector;
 };
 
-void lapic_request(struct cpu *target, uint8_t vector, bool level)
+static void set_bit(_Atomic uint32_t *word, uint32_t bit, bool to)
+{
+    if (to)
+        (void)atomic_fetch_or(word, bit);
+    else
+        (void)atomic_fetch_and(word, ~bit);
+}
+
+void lapic_request(struct cpu *target, uint8_t vector, enum lapic_trigger trigger)
 {
     struct lapic *lapic = &target->lapic;
     unsigned word = vector / 32u;
     uint32_t bit = 1u << (vector % 32u);
     /* The mode first: whoever sees the request must find it. */
-    if (level)
-        (void)atomic_fetch_or(&lapic->tmr[word], bit);
-    else
-        (void)atomic_fetch_and(&lapic->tmr[word], ~bit);
+    set_bit(&lapic->tmr[word], bit, trigger == LAPIC_LEVEL);
+    set_bit(&lapic->auto_eoi[word], bit, trigger == LAPIC_AUTO_EOI);
     (void)atomic_fetch_or(&lapic->irr[word], bit);
     cpu_notify(target, PENDING_INTERRUPT);
 }
@@ -77,7 +84,7 @@ static bool hand_over(struct cpu *target, const struct message *message)
     case DELIVERY_LOWEST:
         if (message->vector < 16)
             return false;
-        lapic_request(target, message->vector, message->level);
+        lapic_request(target, message->vector, message->trigger);
         return true;
     case DELIVERY_NMI:
         cpu_notify(target, PENDING_NMI);
@@ -133,10 +140,13 @@ static bool deliver(struct soft_partition *partition, const struct message *mess
 
 bool lapic_deliver(struct soft_partition *partition, const struct engine_interrupt *message)
 {
+    const enum lapic_trigger trigger = message->level      ? LAPIC_LEVEL
+                                       : message->auto_eoi ? LAPIC_AUTO_EOI
+                                                           : LAPIC_EDGE;
     const struct message internal = {.destination = message->destination,
                                      .broadcast = BROADCAST_XAPIC,
                                      .logical = message->logical,
-                                     .level = message->level,
+                                     .trigger = trigger,
                                      .mode = message->delivery_mode,
                                      .vector = message->vector};
     return deliver(partition, &internal, NULL);

@@ -73,10 +73,11 @@ int lapic_visit_state(struct cpu *cpu, struct state_visitor *visitor)
     section[sizeof(name) - 1] = (char)('0' + cpu->index / 10);
     section[sizeof(name)] = (char)('0' + cpu->index % 10);
     section[sizeof(name) + 1] = '\0';
-    state_begin(visitor, section, 1);
+    state_begin(visitor, section, 2); /* 2: auto-eoi */
     visit_base(visitor, lapic);
     visit_words(visitor, "irr", lapic->irr);
     visit_words(visitor, "tmr", lapic->tmr);
+    visit_words(visitor, "auto-eoi", lapic->auto_eoi);
     state_bytes(visitor, "isr", lapic->isr, sizeof(lapic->isr));
     state_bytes(visitor, "ended", lapic->ended, sizeof(lapic->ended));
     visit_u32(visitor, "ldr", &lapic->ldr);

@@ -118,16 +118,16 @@ static void software_disable_masks_local_vectors(void **state)
 static void priorities_hold_back_what_is_not_above(void **state)
 {
     struct cpu *cpu = first(state);
-    lapic_request(cpu, 0x51, false);
-    lapic_request(cpu, 0x62, false);
+    lapic_request(cpu, 0x51, LAPIC_EDGE);
+    lapic_request(cpu, 0x62, LAPIC_EDGE);
     assert_true(atomic_load(&cpu->pending) & PENDING_INTERRUPT);
     assert_int_equal(lapic_pending_vector(cpu), 0x62);
     lapic_accept(cpu, 0x62);
     assert_int_equal(lapic_mmio_read(cpu, LAPIC_PPR), 0x60);
     assert_int_equal(lapic_pending_vector(cpu), -1);
-    lapic_request(cpu, 0x6f, false);
+    lapic_request(cpu, 0x6f, LAPIC_EDGE);
     assert_int_equal(lapic_pending_vector(cpu), -1); /* same class */
-    lapic_request(cpu, 0x70, false);
+    lapic_request(cpu, 0x70, LAPIC_EDGE);
     assert_int_equal(lapic_pending_vector(cpu), 0x70);
     lapic_write_cr8(cpu, 7);
     assert_int_equal(lapic_mmio_read(cpu, LAPIC_TPR), 0x70);
@@ -378,13 +378,34 @@ static void tsc_deadline_timer(void **state)
     assert_int_equal(lapic_timer_deadline_ns(cpu), 0);
 }
 
+static void auto_eoi_ends_with_its_delivery(void **state)
+{
+    struct cpu *cpu = first(state);
+    const struct engine_interrupt message = {.vector = 0x81, .auto_eoi = true};
+    const struct engine_interrupt usual = {.vector = 0x81};
+    assert_true(lapic_deliver(cpu->partition, &message));
+    lapic_request(cpu, 0x71, LAPIC_EDGE);
+    assert_int_equal(lapic_pending_vector(cpu), 0x81);
+    lapic_accept(cpu, 0x81);
+    assert_false(requested(cpu, 0x81));
+    assert_int_equal(lapic_mmio_read(cpu, LAPIC_ISR + 0x40), 0);
+    assert_int_equal(lapic_pending_vector(cpu), 0x71); /* nothing holds it back */
+    lapic_accept(cpu, 0x71);
+    lapic_mmio_write(cpu, LAPIC_EOI, 0); /* is that of 0x71 */
+    assert_int_equal(lapic_mmio_read(cpu, LAPIC_ISR + 0x30), 0);
+    assert_true(lapic_deliver(cpu->partition, &usual));
+    lapic_accept(cpu, 0x81);
+    assert_int_equal(lapic_mmio_read(cpu, LAPIC_ISR + 0x40), 2);
+}
+
 static void state_comes_back(void **state)
 {
     struct fixture *f = *state;
     struct state_visitor *saver;
     struct state_visitor *loader;
     size_t length;
-    lapic_request(f->cpu[0], 0x91, true);
+    lapic_request(f->cpu[0], 0x91, LAPIC_LEVEL);
+    lapic_request(f->cpu[0], 0x92, LAPIC_AUTO_EOI);
     lapic_mmio_write(f->cpu[0], LAPIC_TPR, 0x20);
     lapic_mmio_write(f->cpu[0], LAPIC_LVT_TIMER_REG, 0x30 | LVT_PERIODIC);
     lapic_mmio_write(f->cpu[0], LAPIC_INITIAL_COUNT, 1000000000);
@@ -398,6 +419,8 @@ static void state_comes_back(void **state)
     assert_true(requested(f->cpu[0], 0x91));
     assert_int_equal(lapic_mmio_read(f->cpu[0], LAPIC_TPR), 0x20);
     assert_int_equal(lapic_mmio_read(f->cpu[0], LAPIC_TMR + 0x40), 1 << 17);
+    lapic_accept(f->cpu[0], 0x92);
+    assert_int_equal(lapic_mmio_read(f->cpu[0], LAPIC_ISR + 0x40), 0);
     assert_in_range(lapic_timer_deadline_ns(f->cpu[0]), deadline, deadline + 1000000000);
     state_destroy(loader);
     state_destroy(saver);
@@ -412,6 +435,7 @@ int main(void)
         TEST(software_disable_masks_local_vectors),
         TEST(priorities_hold_back_what_is_not_above),
         TEST(the_end_of_a_level_interrupt_is_told),
+        TEST(auto_eoi_ends_with_its_delivery),
         TEST(physical_and_logical_destinations),
         TEST(lowest_priority_goes_to_one),
         TEST(startup_messages),
