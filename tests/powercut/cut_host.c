@@ -38,6 +38,18 @@ void cut_mark(struct cut_host *host, uint64_t what, uint64_t value)
     remember(&host->log, &event);
 }
 
+/* What is done meanwhile is not interrupted itself. */
+static void let_others(struct cut_host *host)
+{
+    void (*meanwhile)(void *owner) = host->meanwhile;
+
+    if (meanwhile == NULL)
+        return;
+    host->meanwhile = NULL;
+    meanwhile(host->owner);
+    host->meanwhile = meanwhile;
+}
+
 /* ---- files ---- */
 
 static int cut_read(struct file *file, void *bytes, size_t length, uint64_t offset)
@@ -50,6 +62,7 @@ static int cut_write(struct file *file, const void *bytes, size_t length, uint64
 {
     struct cut_file *cut = cut_of(file);
 
+    let_others(cut->host);
     if (length > CONTENT_MOST || offset > CONTENT_MOST - length)
         return -ENOSPC;
     const struct cut_event event = {.kind = CUT_WRITE,
@@ -67,6 +80,7 @@ static int cut_flush(struct file *file)
 {
     const struct cut_event event = {.kind = CUT_FLUSH, .file = cut_of(file)->index};
 
+    let_others(cut_of(file)->host);
     remember(&cut_of(file)->host->log, &event);
     return 0;
 }
@@ -77,6 +91,7 @@ static int cut_punch(struct file *file, uint64_t offset, uint64_t length)
     const struct cut_event event = {
         .kind = CUT_PUNCH, .file = cut->index, .offset = offset, .length = length};
 
+    let_others(cut->host);
     remember(&cut->host->log, &event);
     content_punch(&cut->content, offset, length);
     return 0;
@@ -87,6 +102,7 @@ static int cut_truncate(struct file *file, uint64_t size)
     struct cut_file *cut = cut_of(file);
     const struct cut_event event = {.kind = CUT_TRUNCATE, .file = cut->index, .offset = size};
 
+    let_others(cut->host);
     if (size > CONTENT_MOST)
         return -EFBIG;
     remember(&cut->host->log, &event);

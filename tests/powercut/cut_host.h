@@ -31,6 +31,9 @@ struct cut_host {
     struct cut_file *files[CUT_FILES];
     unsigned count;
     struct cut_log log;
+    /* What another thread does between two changes of a file; NULL: nothing. */
+    void (*meanwhile)(void *owner);
+    void *owner;
 };
 
 void cut_host_init(struct cut_host *host);

@@ -1,11 +1,11 @@
 /*
  * Cut the power at every moment of a workload on a disk image, and look at what is left: trial.h.
  *
- *   partita-powercut [--all] [--seed N] [--share K/N] [--list]
+ *   partita-powercut [--all | --cuts N] [--seed N] [--share K/N] [--list]
  *                    [--workload NAME [--cut N [--trial N]]]
  *
- * Without --all it is a sample. TAP on standard output; a failure is told with the arguments that
- * repeat it.
+ * Without --all it is a sample, of about N cuts a workload. TAP on standard output; a failure is
+ * told with the arguments that repeat it.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -21,7 +21,8 @@ struct options {
     bool all, list;
     uint64_t seed;
     const char *workload;
-    long cut, trial; /* -1: each */
+    long cut, trial;    /* -1: each */
+    unsigned long cuts; /* of each workload, without --all */
     unsigned share, shares;
 };
 
@@ -53,7 +54,7 @@ static bool is_wanted(const struct options *options, size_t at, size_t count, ui
 {
     if (options->cut >= 0)
         return at == (size_t)options->cut;
-    return options->all || cut_random(seed, count) < FEW_CUTS;
+    return options->all || cut_random(seed, count) < options->cuts;
 }
 
 static void cut_all(const struct job *job, const struct options *options, const struct run *run,
@@ -208,6 +209,9 @@ static bool take_option(int option, struct options *ret)
     case 'c':
         ret->cut = strtol(optarg, NULL, 10);
         return true;
+    case 'n':
+        ret->cuts = strtoul(optarg, NULL, 10);
+        return true;
     case 't':
         ret->trial = strtol(optarg, NULL, 10);
         return true;
@@ -221,14 +225,19 @@ static bool take_option(int option, struct options *ret)
 static bool parse(int argc, char **argv, struct options *ret)
 {
     static const struct option longs[] = {
-        {"all", no_argument, NULL, 'a'},         {"list", no_argument, NULL, 'l'},
-        {"seed", required_argument, NULL, 's'},  {"workload", required_argument, NULL, 'w'},
-        {"cut", required_argument, NULL, 'c'},   {"trial", required_argument, NULL, 't'},
-        {"share", required_argument, NULL, 'k'}, {0},
+        {"all", no_argument, NULL, 'a'},
+        {"list", no_argument, NULL, 'l'},
+        {"seed", required_argument, NULL, 's'},
+        {"workload", required_argument, NULL, 'w'},
+        {"cut", required_argument, NULL, 'c'},
+        {"cuts", required_argument, NULL, 'n'},
+        {"trial", required_argument, NULL, 't'},
+        {"share", required_argument, NULL, 'k'},
+        {0},
     };
     int option = 0;
 
-    *ret = (struct options){.seed = 1, .cut = -1, .trial = -1, .shares = 1};
+    *ret = (struct options){.seed = 1, .cut = -1, .trial = -1, .cuts = FEW_CUTS, .shares = 1};
     /* The only thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         if (!take_option(option, ret))

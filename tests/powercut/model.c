@@ -30,9 +30,9 @@ uint32_t model_add(struct model_history *history, uint32_t first, uint32_t count
     return id;
 }
 
-static void settle(struct model *model)
+static void settle(struct model *model, uint64_t end)
 {
-    for (; model->flushed < model->begun; model->flushed++) {
+    for (; model->flushed < end; model->flushed++) {
         const struct model_change *change = &model->history->changes[model->flushed];
         for (uint32_t i = 0; i < change->count; i++)
             model->durable[change->first + i] = change->id;
@@ -53,7 +53,7 @@ void model_follow(struct model *model, uint64_t what, uint64_t value)
         model->begun = value + 1;
         break;
     case MARK_FLUSHED:
-        settle(model);
+        settle(model, value);
         break;
     case MARK_RESIZE:
         model->next_capacity = value;

@@ -21,8 +21,8 @@ enum {
 enum model_mark {
     MARK_CREATE = 1, /* from here on there may be an image; value: its capacity */
     MARK_START,      /* and from here on there is one */
-    MARK_CHANGE,
-    MARK_FLUSHED,
+    MARK_CHANGE,     /* value: its index in the history */
+    MARK_FLUSHED,    /* value: so many changes are durable */
     MARK_RESIZE,
     MARK_RESIZED,
 };

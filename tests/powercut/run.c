@@ -1,7 +1,10 @@
 #include "run.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "disk/disk_private.h"
 
 void run_must(struct run *run, int error, const struct reason *reason, const char *what)
 {
@@ -76,7 +79,7 @@ void run_close(struct run *run)
     run_must(run, disk_close(run->disk), NULL, "close"); /* also after a failure */
     run->disk = NULL;
     if (!run->failed)
-        cut_mark(&run->host, MARK_FLUSHED, 0);
+        cut_mark(&run->host, MARK_FLUSHED, run->history.count);
 }
 
 void run_start(struct run *run)
@@ -146,8 +149,75 @@ void run_flush(struct run *run)
     if (!run->failed)
         run_must(run, disk_flush(run->disk), NULL, "flush");
     if (!run->failed)
-        cut_mark(&run->host, MARK_FLUSHED, 0);
+        cut_mark(&run->host, MARK_FLUSHED, run->history.count);
 }
+
+/* ---- writes during a commit ---- */
+
+static int tell_written(struct run *run, uint64_t offset, uint64_t length)
+{
+    return run->disk->ops->written != NULL ? run->disk->ops->written(run->disk, offset, length) : 0;
+}
+
+/* One extent; what needs a commit first has to wait. */
+static void write_meanwhile(void *owner)
+{
+    enum { MOST = 16 };
+    struct run *run = owner;
+    uint32_t sectors = model_sectors(MODEL_DENSE, run->capacity);
+    uint32_t first = (uint32_t)cut_random(&run->seed, sectors - MOST);
+    uint64_t length = (cut_random(&run->seed, MOST) + 1) * MODEL_SECTOR;
+    uint64_t offset = model_offset(MODEL_DENSE, first);
+    uint8_t bytes[MOST * MODEL_SECTOR];
+    struct disk_extent extent;
+
+    if (run->owed_length != 0 || cut_random(&run->seed, 2) == 0 ||
+        run->disk->ops->map(run->disk, DISK_WRITE, offset, length, &extent) != 0)
+        return;
+    length = extent.length < length ? extent.length : length;
+    uint32_t count = (uint32_t)(length / MODEL_SECTOR);
+    uint32_t id = note_change(run, first, count, false);
+    for (uint32_t i = 0; i < count; i++)
+        model_fill(bytes + (size_t)i * MODEL_SECTOR, first + i, id);
+    run_must(run, file_write(extent.file, bytes, length, extent.offset), NULL, "write meanwhile");
+    int error = tell_written(run, offset, length);
+    if (error == -EBUSY) {
+        run->owed = offset;
+        run->owed_length = length;
+        return;
+    }
+    run_must(run, error, NULL, "written meanwhile");
+}
+
+static void pay(struct run *run)
+{
+    while (run->owed_length != 0) {
+        int error = tell_written(run, run->owed, run->owed_length);
+        if (error == -EBUSY)
+            error = disk_flush(run->disk);
+        else
+            run->owed_length = 0;
+        run_must(run, error, NULL, "written");
+    }
+}
+
+void run_flush_with_writes(struct run *run)
+{
+    const struct disk_ops *ops = run->disk->ops;
+    size_t before = run->history.count;
+
+    ops->commit_prepare(run->disk);
+    run->host.owner = run;
+    run->host.meanwhile = write_meanwhile;
+    int error = ops->commit_write(run->disk);
+    run->host.meanwhile = NULL;
+    ops->commit_done(run->disk, error);
+    run_must(run, error, NULL, "commit");
+    cut_mark(&run->host, MARK_FLUSHED, before);
+    pay(run);
+}
+
+/* ---- at random ---- */
 
 static void unmap_somewhere(struct run *run, uint32_t first, uint32_t count, uint32_t sectors)
 {

@@ -23,6 +23,7 @@ struct run {
     uint64_t seed, capacity;
     char *text; /* MODEL_TEXT bytes; NULL: end the program */
     bool failed;
+    uint64_t owed, owed_length; /* written to a file, and the format does not know yet; bytes */
 };
 
 void run_must(struct run *run, int error, const struct reason *reason, const char *what);
@@ -39,6 +40,8 @@ void run_start(struct run *run);
 void run_write(struct run *run, uint32_t first, uint32_t count);
 void run_unmap(struct run *run, uint32_t first, uint32_t count);
 void run_flush(struct run *run);
+/* As a queue does it: writes come and end while the commit is under way on another thread. */
+void run_flush_with_writes(struct run *run);
 /* Random writes, unmaps and flushes. */
 void run_steps(struct run *run, unsigned count);
 void run_resize(struct run *run, uint64_t capacity);

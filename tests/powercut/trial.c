@@ -6,7 +6,7 @@
 #include "base/cleanup.h"
 #include "run.h"
 
-enum { SEQUEL_STEPS = 12, SECOND_CUTS = 12, MOST_TOLD = 20 };
+enum { SEQUEL_STEPS = 12, SECOND_CUTS = 4, MOST_TOLD = 20 };
 
 static const enum replay_loss ways[] = {
     REPLAY_LOSE_NOTHING, REPLAY_LOSE_SOME, REPLAY_TEAR,      REPLAY_LOSE_ALL,

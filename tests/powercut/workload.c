@@ -109,6 +109,33 @@ static void reuse(struct run *run)
     run_close(run);
 }
 
+/* As under a queue. */
+static void busy_sessions(struct run *run, const char *image)
+{
+    enum { ROUNDS = 12 };
+
+    for (unsigned i = 0; i < 3; i++) {
+        run_open(run, image);
+        for (unsigned k = 0; k < ROUNDS; k++) {
+            run_steps(run, 4);
+            run_flush_with_writes(run);
+        }
+        run_close(run);
+    }
+}
+
+static void busy(struct run *run)
+{
+    make_dynamic(run);
+    busy_sessions(run, "a");
+}
+
+static void busy_fixed(struct run *run)
+{
+    make_fixed(run);
+    busy_sessions(run, "a");
+}
+
 /* So many blocks between two flushes that the format has to commit by itself. */
 static void fill_wide(struct run *run, unsigned rounds)
 {
@@ -263,6 +290,13 @@ static void chain(struct run *run)
     sessions(run, "b", 4);
 }
 
+static void busy_chain(struct run *run)
+{
+    make_chain(run, 1);
+    run_start(run);
+    busy_sessions(run, "a");
+}
+
 static void compact_child(struct run *run)
 {
     make_chain(run, 1);
@@ -325,6 +359,9 @@ const struct script scripts[] = {
     {.name = "idle", .perform = idle_sessions, .top = "a", .formats = VHD | VHDX},
     {.name = "small-commits", .perform = small_commits, .top = "a", .formats = VHD | VHDX},
     {.name = "reuse", .perform = reuse, .top = "a", .formats = VHD | VHDX},
+    {.name = "busy", .perform = busy, .top = "a", .formats = VHD | VHDX},
+    {.name = "busy-fixed", .perform = busy_fixed, .top = "a", .formats = RAW | VHD | VHDX},
+    {.name = "busy-chain", .perform = busy_chain, .top = "a", .formats = VHD | VHDX},
     {.name = "wide",
      .perform = wide,
      .top = "a",
