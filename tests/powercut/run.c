@@ -315,9 +315,9 @@ int workload_open(const struct workload *workload, struct disk_host *host, const
 
 /* A toy that opens is whole: its table has a checksum. */
 int workload_check(const struct workload *workload, struct disk_host *host, const char *path,
-                   struct image_check *check)
+                   bool repair, struct image_check *check)
 {
-    return workload->toy != TOY_NONE ? 0 : image_check(host, path, 0, false, check, NULL);
+    return workload->toy != TOY_NONE ? 0 : image_check(host, path, 0, repair, check, NULL);
 }
 
 int workload_merge(const struct workload *workload, struct disk_host *host, struct reason *reason)

@@ -37,7 +37,7 @@ void workload_path(const struct workload *workload, const char *image, char ret[
 int workload_open(const struct workload *workload, struct disk_host *host, const char *image,
                   unsigned flags, struct disk **ret, struct reason *reason);
 int workload_check(const struct workload *workload, struct disk_host *host, const char *path,
-                   struct image_check *check);
+                   bool repair, struct image_check *check);
 int workload_merge(const struct workload *workload, struct disk_host *host, struct reason *reason);
 
 #endif
