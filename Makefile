@@ -48,7 +48,7 @@ fuzz: ## fuzz every target for FUZZ_SECONDS (60)
 	@ninja --quiet -C build/fuzz
 	@tools/fuzz $(FUZZ_SECONDS)
 
-powercut: ## cut the power at every change of a disk image, in eight ways
+powercut: ## cut the power at every change of a disk image, in twelve ways
 	@tools/install-deps build
 	@tools/configure release
 	@ninja --quiet -C build/release tests/powercut/partita-powercut

@@ -1,372 +1,261 @@
 /*
- * Cut the power at every moment of a workload on a disk image, and look at what is left.
+ * Cut the power at every moment of a workload on a disk image, and look at what is left: trial.h.
  *
- *   partita-powercut [--all] [--seed N] [--workload NAME [--cut N [--trial N]]]
+ *   partita-powercut [--all | --cuts N] [--seed N] [--share K/N] [--list]
+ *                    [--workload NAME [--cut N [--trial N]]]
  *
- * After each cut the image opens for writing, has no damage, and holds every sector as it was
- * flushed, or as it was written since; what is written then is kept too. The cut also comes in the
- * midst of opening. TAP on standard output.
+ * Without --all it is a sample, of about N cuts a workload. TAP on standard output; a failure is
+ * told with the arguments that repeat it.
  */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "workload.h"
+#include "run.h"
+#include "trial.h"
 
-enum { TEXT = 512, FEW_CUTS = 1000 };
+enum { FEW_CUTS = 150, FEW_WAYS = 3 };
 
 struct options {
-    bool all;
+    bool all, list;
     uint64_t seed;
     const char *workload;
-    long cut, trial; /* -1: each */
+    long cut, trial;    /* -1: each */
+    unsigned long cuts; /* of each workload, without --all */
+    unsigned share, shares;
+};
+
+/* ---- one workload ---- */
+
+struct job {
+    struct workload workload;
     unsigned forget_flush;
+    bool broken; /* and that has to be found */
 };
 
-struct counts {
-    unsigned long cuts, trials, recoveries, failures;
-};
-
-struct trial {
-    const struct workload *workload;
-    const struct options *options;
-    const struct model *model;
-    const struct cut_cursor *cursor;
-    struct counts *counts;
-    unsigned number;
-    uint64_t seed;
-    char text[TEXT];
-};
-
-/* ---- one cut ---- */
-
-static void note_damage(void *owner, enum image_severity severity, uint64_t offset,
-                        const char *text)
+static void try_here(const struct trial *trial, const struct options *options)
 {
-    char *to = owner;
-
-    if (severity == IMAGE_DAMAGE && to[0] == '\0')
-        (void)snprintf(to, TEXT, "damage at %#llx: %s", (unsigned long long)offset, text);
-}
-
-static bool check_images(struct trial *trial, struct cut_host *host)
-{
-    static const char *const names[] = {"a.raw", "base.vhdx", "a.vhdx", "b.vhdx"};
-
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        struct image_check check = {.found = note_damage, .owner = trial->text};
-        struct file *file = NULL;
-        if (host->host.open(&host->host, names[i], 0, &file, NULL) != 0)
-            continue;
-        if (image_check(&host->host, names[i], 0, false, &check, NULL) != 0 || check.damages != 0)
-            return false;
-    }
-    return true;
-}
-
-enum { LATER = 4, LATER_STEP = 512, LATER_ID = 1 << 30 }; /* sectors, and what is put there */
-
-static bool write_later(struct disk *disk)
-{
-    uint8_t bytes[MODEL_SECTOR];
-    bool well = true;
-
-    for (uint32_t sector = 0; well && sector < LATER * LATER_STEP; sector += LATER_STEP) {
-        model_fill(bytes, sector, LATER_ID + sector);
-        well = disk_write(disk, bytes, MODEL_SECTOR, (uint64_t)sector * MODEL_SECTOR) == 0;
-    }
-    return well;
-}
-
-static bool read_later(struct disk *disk)
-{
-    uint8_t bytes[MODEL_SECTOR];
-    uint8_t wanted[MODEL_SECTOR];
-    bool well = true;
-
-    for (uint32_t sector = 0; well && sector < LATER * LATER_STEP; sector += LATER_STEP) {
-        model_fill(wanted, sector, LATER_ID + sector);
-        well = disk_read(disk, bytes, MODEL_SECTOR, (uint64_t)sector * MODEL_SECTOR) == 0 &&
-               memcmp(bytes, wanted, MODEL_SECTOR) == 0;
-    }
-    return well;
-}
-
-/* Life goes on: what is written after the cut is there after the next start. Closes the disk. */
-static bool go_on(struct trial *trial, struct cut_host *host, struct disk *disk)
-{
-    bool well = write_later(disk);
-    int error = disk_close(disk);
-
-    disk = NULL;
-    if (error == 0)
-        error = disk_open_with(&host->host, trial->workload->top, 0, &disk, NULL);
-    well = well && error == 0 && read_later(disk);
-    if (!well)
-        (void)snprintf(trial->text, TEXT, "what was written after the cut is lost");
-    (void)disk_close(disk);
-    return well;
-}
-
-static int no_progress(void *owner, uint64_t done, uint64_t total)
-{
-    (void)owner;
-    (void)done;
-    (void)total;
-    return 0;
-}
-
-/* A merge that was cut off is made again, and then the parent alone has all. */
-static bool merge_again(struct trial *trial, struct cut_host *host)
-{
-    const struct workload *workload = trial->workload;
-    struct reason reason = {""};
-    struct disk *disk = NULL;
-    int error =
-        image_merge(&host->host, workload->top, workload->levels, no_progress, NULL, &reason);
-
-    if (error == 0)
-        error = disk_open_with(&host->host, workload->merged, DISK_WRITABLE, &disk, &reason);
-    if (error < 0) {
-        (void)snprintf(trial->text, TEXT, "merging again: %s", reason.text);
-        return false;
-    }
-    bool well = model_verify(trial->model, disk, trial->text, TEXT);
-    return disk_close(disk) == 0 && well;
-}
-
-static bool look_at(struct trial *trial, struct cut_host *host)
-{
-    struct reason reason = {""};
-    struct disk *disk = NULL;
-    int error = disk_open_with(&host->host, trial->workload->top, DISK_WRITABLE, &disk, &reason);
-
-    if (error < 0 && trial->workload->creates && !trial->model->started)
-        return true; /* not yet an image */
-    if (error < 0) {
-        (void)snprintf(trial->text, TEXT, "it does not open: %s", reason.text);
-        return false;
-    }
-    bool well = !trial->model->started || model_verify(trial->model, disk, trial->text, TEXT);
-    if (well)
-        well = check_images(trial, host);
-    if (!well || trial->workload->merged != NULL) {
-        error = disk_close(disk);
-        return well && error == 0 && merge_again(trial, host);
-    }
-    if (cut_random(&trial->seed, 4) == 0)
-        return go_on(trial, host, disk);
-    return disk_close(disk) == 0;
-}
-
-/* ---- trials ---- */
-
-static const enum cut_loss losses[] = {CUT_LOSE_NOTHING,  CUT_LOSE_SOME, CUT_LOSE_AND_TEAR,
-                                       CUT_LOSE_ALL,      CUT_LOSE_SOME, CUT_LOSE_AND_TEAR,
-                                       CUT_LOSE_AND_TEAR, CUT_LOSE_SOME};
-enum { TRIALS = sizeof(losses) / sizeof(losses[0]), FEW_TRIALS = 3 };
-
-static void complain(struct trial *trial, const char *where)
-{
-    if (trial->options->forget_flush == 0 && trial->counts->failures < 20)
-        (void)printf("# %s --seed %llu --cut %zu --trial %u%s: %s\n", trial->workload->name,
-                     (unsigned long long)trial->options->seed, trial->cursor->at, trial->number,
-                     where, trial->text);
-    trial->counts->failures++;
-}
-
-/* The power fails again while the image is opened. */
-static void cut_recovery(struct trial *trial, const struct cut_host *recovered,
-                         const struct cut_host *before)
-{
-    struct cut_cursor cursor;
-    struct cut_host host;
-    size_t at = cut_random(&trial->seed, recovered->log.count);
-
-    cut_cursor_init(&cursor, recovered, before);
-    while (cursor.at <= at)
-        cut_cursor_step(&cursor);
-    cut_make(&cursor, CUT_LOSE_AND_TEAR, &trial->seed, &host);
-    trial->counts->recoveries++;
-    if (!look_at(trial, &host))
-        complain(trial, ", cut again in recovery");
-    cut_host_release(&host);
-    cut_cursor_release(&cursor);
-}
-
-/* Open and close, so that the log has what recovery does, and the rest of its life. */
-static void recover(struct trial *trial, enum cut_loss loss, uint64_t seed)
-{
-    struct cut_host host;
-    struct cut_host before;
-    struct disk *disk = NULL;
-    uint64_t same = seed;
-
-    cut_make(trial->cursor, loss, &seed, &host);
-    cut_make(trial->cursor, loss, &same, &before);
-    if (disk_open_with(&host.host, trial->workload->top, DISK_WRITABLE, &disk, NULL) == 0)
-        (void)disk_close(disk);
-    if (host.log.count != 0)
-        cut_recovery(trial, &host, &before);
-    cut_host_release(&host);
-    cut_host_release(&before);
-}
-
-static void try_cut(struct trial *trial, unsigned number)
-{
-    uint64_t seed = trial->options->seed * 1000003 + trial->cursor->at * 64 + number;
-    uint64_t first_seed = seed;
-    struct cut_host host;
-
-    trial->number = number;
-    trial->text[0] = '\0';
-    trial->seed = seed ^ 0x5555;
-    cut_make(trial->cursor, losses[number], &seed, &host);
-    trial->counts->trials++;
-    if (!look_at(trial, &host))
-        complain(trial, "");
-    cut_host_release(&host);
-    if (number % 3 == 2)
-        recover(trial, losses[number], first_seed);
-}
-
-static void try_all(struct trial *trial)
-{
-    unsigned trials = trial->options->all ? (unsigned)TRIALS : (unsigned)FEW_TRIALS;
+    unsigned count = trial_ways();
+    unsigned wanted = options->all ? count : (unsigned)FEW_WAYS;
 
     trial->counts->cuts++;
-    if (trial->options->trial >= 0) {
-        try_cut(trial, (unsigned)trial->options->trial % TRIALS);
+    if (options->trial >= 0) {
+        trial_cut(trial, (unsigned)options->trial % count);
         return;
     }
-    for (unsigned i = 0; i < trials; i++)
-        try_cut(trial, i);
+    if (trial->replay->pending_count == 0) /* there is nothing to lose */
+        wanted = 1;
+    for (unsigned i = 0; i < wanted; i++)
+        trial_cut(trial, (unsigned)(trial->replay->at * FEW_WAYS + i) % count);
 }
 
 static bool is_wanted(const struct options *options, size_t at, size_t count, uint64_t *seed)
 {
     if (options->cut >= 0)
         return at == (size_t)options->cut;
-    return options->all || count <= FEW_CUTS || cut_random(seed, count) < FEW_CUTS;
+    return options->all || cut_random(seed, count) < options->cuts;
 }
 
-static void cut_workload(const struct workload *workload, const struct options *options,
-                         struct counts *counts)
+static void cut_all(const struct job *job, const struct options *options, const struct run *run,
+                    struct trial_counts *counts)
 {
-    struct run run = {.seed = options->seed};
-    struct cut_cursor cursor;
-    static struct model model;
+    struct model *model = content_must(calloc(1, sizeof(*model)));
+    struct replay replay;
     uint64_t seed = options->seed;
+    const struct trial trial = {.workload = &job->workload,
+                                .model = model,
+                                .replay = &replay,
+                                .counts = counts,
+                                .seed = options->seed,
+                                .all = options->all,
+                                .quiet = job->broken};
 
-    *counts = (struct counts){0};
-    cut_host_init(&run.host);
-    workload->perform(&run);
-    model = (struct model){.history = &run.history};
-    cut_cursor_init(&cursor, &run.host, NULL);
-    cursor.forget_flush = options->forget_flush;
-    struct trial trial = {.workload = workload,
-                          .options = options,
-                          .model = &model,
-                          .cursor = &cursor,
-                          .counts = counts};
-    while (cursor.at < run.host.log.count) {
-        const struct cut_event *event = &run.host.log.events[cursor.at];
+    model->history = &run->history;
+    model->stride = workload_stride(&job->workload);
+    replay_init(&replay, &run->host, NULL);
+    replay.forget_flush = job->forget_flush;
+    while (replay.at < run->host.log.count) {
+        const struct cut_event *event = &run->host.log.events[replay.at];
         if (event->kind == CUT_MARK)
-            model_follow(&model, event->offset, event->length);
-        cut_cursor_step(&cursor);
-        if ((model.started || workload->creates) &&
-            is_wanted(options, cursor.at, run.host.log.count, &seed))
-            try_all(&trial);
+            model_follow(model, event->offset, event->length);
+        replay_step(&replay);
+        if ((model->exists || (model->may_exist && job->workload.script->creates)) &&
+            is_wanted(options, replay.at, run->host.log.count, &seed))
+            try_here(&trial, options);
     }
-    cut_cursor_release(&cursor);
-    cut_host_release(&run.host);
-    free(run.history.changes);
+    replay_release(&replay);
+    free(model);
 }
 
-/* ---- tests ---- */
-
-static unsigned test_number;
-
-static bool report(bool well, const char *name, const struct counts *counts)
+static bool run_job(const struct job *job, const struct options *options, const char *name)
 {
-    (void)printf("%sok %u - %s\n", well ? "" : "not ", ++test_number, name);
-    (void)printf("# %s: %lu cuts, %lu subsets, %lu cut again in recovery, %lu wrong\n", name,
-                 counts->cuts, counts->trials, counts->recoveries, counts->failures);
+    static unsigned number;
+    struct run run = {.workload = &job->workload, .seed = options->seed};
+    struct trial_counts counts = {0};
+
+    cut_host_init(&run.host);
+    job->workload.script->perform(&run);
+    cut_all(job, options, &run, &counts);
+    run_release(&run);
+    bool well = counts.subsets != 0 && (counts.failures != 0) == job->broken;
+    (void)printf("%sok %u - %s%s\n", well ? "" : "not ", ++number, job->broken ? "caught: " : "",
+                 name);
+    (void)printf("# %s: %lu cuts, %lu subsets, %lu sequels, %lu second cuts, %lu lost\n", name,
+                 counts.cuts, counts.subsets, counts.sequels, counts.second_cuts, counts.failures);
     (void)fflush(stdout);
     return well;
 }
 
-/* A disk whose flush does nothing now and then has to be caught, or all of this shows nothing. */
-static bool test_the_test(const struct options *options)
-{
-    static const unsigned forgotten[] = {1, 2, 3};
-    bool well = true;
+/* ---- all of them ---- */
 
-    for (unsigned i = 0; i < sizeof(forgotten) / sizeof(forgotten[0]); i++) {
-        struct options broken = *options;
-        struct counts counts;
-        char name[64];
-        broken.forget_flush = forgotten[i];
-        broken.all = false;
-        cut_workload(&workloads[2], &broken, &counts);
-        (void)snprintf(name, sizeof(name), "caught: every flush of %u is forgotten", forgotten[i]);
-        well = report(counts.failures != 0, name, &counts) && well;
-    }
-    return well;
+/* What is to be done, and what of it was. */
+struct session {
+    const struct options *options;
+    unsigned seen, done;
+    bool failed;
+};
+
+static void offer(struct session *session, const struct job *job, const char *name)
+{
+    const struct options *options = session->options;
+
+    if (options->workload != NULL ? strcmp(options->workload, name) != 0
+                                  : session->seen++ % options->shares != options->share)
+        return;
+    session->done++;
+    if (options->list)
+        (void)printf("%s\n", name);
+    else if (!run_job(job, options, name))
+        session->failed = true;
 }
 
-static int parse(int argc, char **argv, struct options *ret)
+/* A format that is not in this build goes by another's name. */
+static bool has_format(unsigned format)
+{
+    enum image_format found = IMAGE_FORMATS;
+
+    return image_format_parse(image_format_name((enum image_format)format), &found) &&
+           found == (enum image_format)format;
+}
+
+static void offer_formats(struct session *session)
+{
+    for (unsigned format = 0; format < IMAGE_FORMATS; format++) {
+        for (unsigned i = 0; has_format(format) && i < script_count; i++) {
+            const struct job job = {
+                .workload = {.script = &scripts[i], .format = (enum image_format)format}};
+            char name[CUT_NAME];
+            if ((scripts[i].formats >> format & 1) == 0)
+                continue;
+            workload_name(&job.workload, name);
+            offer(session, &job, name);
+        }
+    }
+}
+
+/* A disk that forgets flushes, and formats with a mistake, have to be caught. */
+static void offer_broken(struct session *session)
+{
+    for (unsigned fault = TOY_RIGHT; fault < TOY_FAULTS; fault++) {
+        const struct job job = {.workload = {.script = &toy_script, .toy = (enum toy_fault)fault},
+                                .broken = fault != TOY_RIGHT};
+        offer(session, &job, toy_name((enum toy_fault)fault));
+    }
+    for (unsigned i = 0; i < script_count; i++) {
+        for (unsigned every = 1; every <= 3; every++) {
+            const struct job job = {.workload = {.script = &scripts[i], .format = IMAGE_VHDX},
+                                    .forget_flush = every,
+                                    .broken = true};
+            char name[2 * CUT_NAME];
+            char of[CUT_NAME];
+            if (strcmp(scripts[i].name, "dynamic") != 0)
+                continue;
+            workload_name(&job.workload, of);
+            (void)snprintf(name, sizeof(name), "%s-forgets-flush-of-%u", of, every);
+            offer(session, &job, name);
+        }
+    }
+}
+
+/* ---- arguments ---- */
+
+static bool parse_share(const char *text, struct options *ret)
+{
+    char *end = NULL;
+    unsigned long share = strtoul(text, &end, 10);
+    unsigned long shares = *end == '/' ? strtoul(end + 1, &end, 10) : 0;
+
+    ret->share = (unsigned)share - 1;
+    ret->shares = (unsigned)shares;
+    return *end == '\0' && share >= 1 && share <= shares && shares <= UINT16_MAX;
+}
+
+static bool take_option(int option, struct options *ret)
+{
+    switch (option) {
+    case 'a':
+        ret->all = true;
+        return true;
+    case 'l':
+        ret->list = true;
+        return true;
+    case 's':
+        ret->seed = strtoull(optarg, NULL, 10);
+        return true;
+    case 'w':
+        ret->workload = optarg;
+        return true;
+    case 'c':
+        ret->cut = strtol(optarg, NULL, 10);
+        return true;
+    case 'n':
+        ret->cuts = strtoul(optarg, NULL, 10);
+        return true;
+    case 't':
+        ret->trial = strtol(optarg, NULL, 10);
+        return true;
+    case 'k':
+        return parse_share(optarg, ret);
+    default:
+        return false;
+    }
+}
+
+static bool parse(int argc, char **argv, struct options *ret)
 {
     static const struct option longs[] = {
         {"all", no_argument, NULL, 'a'},
+        {"list", no_argument, NULL, 'l'},
         {"seed", required_argument, NULL, 's'},
         {"workload", required_argument, NULL, 'w'},
         {"cut", required_argument, NULL, 'c'},
+        {"cuts", required_argument, NULL, 'n'},
         {"trial", required_argument, NULL, 't'},
+        {"share", required_argument, NULL, 'k'},
         {0},
     };
-    int found = 0;
+    int option = 0;
 
-    *ret = (struct options){.seed = 1, .cut = -1, .trial = -1};
-    /* One thread. */
-    while ((found = getopt_long(argc, argv, "", longs, NULL)) !=
-           -1) { /* NOLINT(concurrency-mt-unsafe) */
-        if (found == 'a')
-            ret->all = true;
-        else if (found == 's')
-            ret->seed = strtoull(optarg, NULL, 10);
-        else if (found == 'w')
-            ret->workload = optarg;
-        else if (found == 'c')
-            ret->cut = strtol(optarg, NULL, 10);
-        else if (found == 't')
-            ret->trial = strtol(optarg, NULL, 10);
-        else
-            return -1;
+    *ret = (struct options){.seed = 1, .cut = -1, .trial = -1, .cuts = FEW_CUTS, .shares = 1};
+    /* The only thread. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+    while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (!take_option(option, ret))
+            return false;
     }
-    return 0;
+    return optind == argc;
 }
 
 int main(int argc, char **argv)
 {
     struct options options;
-    bool well = true;
-    unsigned done = 0;
+    struct session session = {.options = &options};
 
-    if (parse(argc, argv, &options) < 0)
+    if (!parse(argc, argv, &options))
         return 2;
-    for (unsigned i = 0; i < workload_count; i++) {
-        struct counts counts;
-        if (options.workload != NULL && strcmp(options.workload, workloads[i].name) != 0)
-            continue;
-        cut_workload(&workloads[i], &options, &counts);
-        well =
-            report(counts.failures == 0 && counts.trials != 0, workloads[i].name, &counts) && well;
-        done++;
-    }
-    if (options.workload == NULL)
-        well = test_the_test(&options) && well;
-    (void)printf("1..%u\n", test_number);
-    return well && done != 0 ? 0 : 1;
+    offer_formats(&session);
+    offer_broken(&session);
+    if (!options.list)
+        (void)printf("1..%u\n", session.done);
+    return session.failed || session.done == 0 ? 1 : 0;
 }

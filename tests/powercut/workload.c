@@ -1,337 +1,397 @@
 #include "workload.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "disk/file.h"
+#include "run.h"
 
-enum { MIB = 1 << 20, DISK = 12 * MIB };
+enum {
+    RAW = 1 << IMAGE_RAW,
+    VHD = 1 << IMAGE_VHD,
+    VHDX = 1 << IMAGE_VHDX,
+};
+static const uint64_t wide_stride = UINT64_C(512) * RUN_MIB; /* a page of the table for each */
 
-static void must(int error, const struct reason *reason, const char *what)
+/* ---- making ---- */
+
+static void make_fixed(struct run *run)
 {
-    if (error == 0)
-        return;
-    (void)fprintf(stderr, "powercut: %s: %s (%d)\n", what, reason != NULL ? reason->text : "",
-                  error);
-    exit(2); /* NOLINT(concurrency-mt-unsafe): one thread */
+    run_create(run, "a", IMAGE_FIXED, RUN_CAPACITY, NULL);
+    run_start(run);
 }
 
-/* ---- steps ---- */
-
-static void note_change(struct run *run, uint32_t first, uint32_t count, bool zero, uint32_t *ret)
+static void make_dynamic(struct run *run)
 {
-    *ret = model_add(&run->history, first, count, zero);
-    cut_mark(&run->host, MARK_CHANGE, run->history.count - 1);
+    run_create(run, "a", IMAGE_DYNAMIC, RUN_CAPACITY, NULL);
+    run_start(run);
 }
 
-static void put(struct run *run, uint32_t first, uint32_t count)
+static void make_child(struct run *run)
 {
-    enum { MOST = 2048 };
-    static uint8_t bytes[MOST * MODEL_SECTOR];
-    uint32_t id = 0;
-
-    note_change(run, first, count, false, &id);
-    for (uint32_t i = 0; i < count; i++)
-        model_fill(bytes + (size_t)i * MODEL_SECTOR, first + i, id);
-    must(disk_write(run->disk, bytes, (size_t)count * MODEL_SECTOR, (uint64_t)first * MODEL_SECTOR),
-         NULL, "write");
+    run_create(run, "base", IMAGE_DYNAMIC, RUN_CAPACITY, NULL);
+    run_create(run, "a", IMAGE_DIFFERENCING, RUN_CAPACITY, "base");
+    run_start(run);
 }
 
-static void unmap(struct run *run, uint32_t first, uint32_t count)
-{
-    uint32_t id = 0;
-
-    note_change(run, first, count, true, &id);
-    must(disk_unmap(run->disk, (uint64_t)first * MODEL_SECTOR, (uint64_t)count * MODEL_SECTOR),
-         NULL, "unmap");
-}
-
-static void flush(struct run *run)
-{
-    must(disk_flush(run->disk), NULL, "flush");
-    cut_mark(&run->host, MARK_FLUSHED, 0);
-}
-
-static uint32_t sectors_of(const struct run *run)
-{
-    uint64_t sectors = run->capacity / MODEL_SECTOR;
-    return (uint32_t)(sectors < MODEL_SECTORS ? sectors : (uint64_t)MODEL_SECTORS);
-}
-
-void run_step(struct run *run)
-{
-    enum { BLOCK = MIB / MODEL_SECTOR };
-    uint32_t sectors = sectors_of(run);
-    uint32_t first = (uint32_t)cut_random(&run->seed, sectors);
-    uint32_t most = cut_random(&run->seed, 10) == 0 ? 1500 : 24;
-    uint32_t count = (uint32_t)cut_random(&run->seed, most) + 1;
-    uint64_t kind = cut_random(&run->seed, 20);
-
-    if (count > sectors - first)
-        count = sectors - first;
-    if (kind < 12) {
-        put(run, first, count);
-    } else if (kind < 16) {
-        if (cut_random(&run->seed, 3) != 0) { /* a whole block, which is freed */
-            first = first / BLOCK * BLOCK;
-            count = sectors - first < BLOCK ? sectors - first : BLOCK;
-        }
-        unmap(run, first, count);
-    } else {
-        flush(run);
-    }
-}
-
-/* ---- images ---- */
-
-static void create(struct run *run, const char *path, enum image_format format,
-                   enum image_kind kind, uint64_t capacity, const char *parent)
-{
-    const struct image_layout layout = {.format = format,
-                                        .kind = kind,
-                                        .capacity = capacity,
-                                        .block_size = format == IMAGE_RAW ? 0 : MIB,
-                                        .parent = parent};
-    struct reason reason = {""};
-
-    must(image_create(&run->host.host, path, &layout, &reason), &reason, "create");
-    run->capacity = capacity;
-}
-
-static void open_disk(struct run *run, const char *path)
-{
-    struct reason reason = {""};
-
-    must(disk_open_with(&run->host.host, path, DISK_WRITABLE, &run->disk, &reason), &reason,
-         "open");
-    run->capacity = disk_geometry(run->disk)->capacity;
-}
-
-static void close_disk(struct run *run)
-{
-    must(disk_close(run->disk), NULL, "close");
-    cut_mark(&run->host, MARK_FLUSHED, 0);
-}
-
-static void start(struct run *run)
-{
-    cut_mark(&run->host, MARK_START, run->capacity);
-}
-
-static void steps(struct run *run, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        run_step(run);
-}
+/* ---- one image ---- */
 
 /* Open, change, close, and again. */
-static void sessions(struct run *run, const char *path, unsigned count)
+static void sessions(struct run *run, const char *image, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        open_disk(run, path);
-        steps(run, 40);
-        close_disk(run);
+        run_open(run, image);
+        run_steps(run, 60);
+        run_close(run);
     }
 }
 
-static void raw(struct run *run)
+static void fixed(struct run *run)
 {
-    create(run, "a.raw", IMAGE_RAW, IMAGE_FIXED, DISK, NULL);
-    start(run);
-    sessions(run, "a.raw", 2);
+    make_fixed(run);
+    sessions(run, "a", 3);
 }
 
-static void vhdx_create(struct run *run)
+static void dynamic(struct run *run)
 {
-    create(run, "a.vhdx", IMAGE_VHDX, IMAGE_DYNAMIC, DISK, NULL);
-    start(run);
+    make_dynamic(run);
+    sessions(run, "a", 5);
 }
 
-static void vhdx_dynamic(struct run *run)
+/* Nothing is done, or nothing but flushes. */
+static void idle_sessions(struct run *run)
 {
-    create(run, "a.vhdx", IMAGE_VHDX, IMAGE_DYNAMIC, DISK, NULL);
-    start(run);
-    sessions(run, "a.vhdx", 3);
+    make_dynamic(run);
+    for (unsigned i = 0; i < 6; i++) {
+        run_open(run, "a");
+        if (i == 2)
+            run_steps(run, 20);
+        if (i % 3 == 1)
+            run_flush(run);
+        run_close(run);
+    }
 }
 
-static void vhdx_fixed(struct run *run)
+/* Until a log of 1 MiB has been gone around several times. */
+static void small_commits(struct run *run)
 {
-    create(run, "a.vhdx", IMAGE_VHDX, IMAGE_FIXED, DISK, NULL);
-    start(run);
-    sessions(run, "a.vhdx", 2);
-}
+    enum { COMMITS = 500 };
 
-/* Small commits, until the log has been gone around several times. */
-static void vhdx_log_wraps(struct run *run)
-{
-    enum { BLOCK = MIB / MODEL_SECTOR, COMMITS = 500 };
-
-    create(run, "a.vhdx", IMAGE_VHDX, IMAGE_DYNAMIC, DISK, NULL);
-    start(run);
-    open_disk(run, "a.vhdx");
+    make_dynamic(run);
+    run_open(run, "a");
     for (unsigned i = 0; i < COMMITS; i++) {
-        uint32_t block = (uint32_t)cut_random(&run->seed, DISK / MIB) * BLOCK;
+        uint32_t block = (uint32_t)cut_random(&run->seed, RUN_CAPACITY / RUN_MIB) * RUN_MIB_SECTORS;
         if (cut_random(&run->seed, 2) == 0)
-            put(run, block + (uint32_t)cut_random(&run->seed, BLOCK), 1);
+            run_write(run, block + (uint32_t)cut_random(&run->seed, RUN_MIB_SECTORS), 1);
         else
-            unmap(run, block, BLOCK);
-        flush(run);
+            run_unmap(run, block, RUN_MIB_SECTORS);
+        run_flush(run);
     }
-    close_disk(run);
+    run_close(run);
 }
+
+/* Room that one block gives up is what the next one takes. */
+static void reuse(struct run *run)
+{
+    enum { ROUNDS = 80 };
+
+    make_dynamic(run);
+    run_open(run, "a");
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint32_t blocks = RUN_CAPACITY / RUN_MIB;
+        uint32_t from = (uint32_t)cut_random(&run->seed, blocks) * RUN_MIB_SECTORS;
+        uint32_t to = (uint32_t)cut_random(&run->seed, blocks) * RUN_MIB_SECTORS;
+        run_unmap(run, from, RUN_MIB_SECTORS);
+        if (cut_random(&run->seed, 2) == 0)
+            run_flush(run);
+        run_write(run, to + (uint32_t)cut_random(&run->seed, RUN_MIB_SECTORS - 8), 8);
+        if (cut_random(&run->seed, 4) == 0)
+            run_flush(run);
+    }
+    run_close(run);
+}
+
+/* As under a queue. */
+static void busy_sessions(struct run *run, const char *image)
+{
+    enum { ROUNDS = 12 };
+
+    for (unsigned i = 0; i < 3; i++) {
+        run_open(run, image);
+        for (unsigned k = 0; k < ROUNDS; k++) {
+            run_steps(run, 4);
+            run_flush_with_writes(run);
+        }
+        run_close(run);
+    }
+}
+
+static void busy(struct run *run)
+{
+    make_dynamic(run);
+    busy_sessions(run, "a");
+}
+
+static void busy_fixed(struct run *run)
+{
+    make_fixed(run);
+    busy_sessions(run, "a");
+}
+
+/* So many blocks between two flushes that the format has to commit by itself. */
+static void fill_wide(struct run *run, unsigned rounds)
+{
+    uint32_t sectors = model_sectors(wide_stride, run->capacity);
+
+    for (unsigned i = 0; i < rounds; i++) {
+        for (uint32_t group = 0; group < sectors; group += MODEL_GROUP) {
+            if (i == 0 || cut_random(&run->seed, 3) != 0)
+                run_write(run, group + (uint32_t)cut_random(&run->seed, MODEL_GROUP), 1);
+            else
+                run_unmap(run, group, MODEL_GROUP);
+        }
+        run_flush(run);
+    }
+}
+
+static void wide(struct run *run)
+{
+    run_create(run, "a", IMAGE_DYNAMIC, 160 * wide_stride, NULL);
+    run_start(run);
+    run_open(run, "a");
+    fill_wide(run, 3);
+    run_close(run);
+}
+
+static void wide_child(struct run *run)
+{
+    run_create(run, "base", IMAGE_DYNAMIC, 280 * wide_stride, NULL);
+    run_create(run, "a", IMAGE_DIFFERENCING, 280 * wide_stride, "base");
+    run_start(run);
+    run_open(run, "a");
+    fill_wide(run, 2);
+    run_close(run);
+}
+
+/* ---- sizes ---- */
+
+static void resize(struct run *run)
+{
+    enum { QUARTER = RUN_CAPACITY / 4, QUARTER_SECTORS = QUARTER / MODEL_SECTOR };
+
+    run_create(run, "a", IMAGE_DYNAMIC, RUN_CAPACITY / 2, NULL);
+    run_start(run);
+    run_open(run, "a");
+    run_steps(run, 20);
+    run_flush(run);
+    run_resize(run, RUN_CAPACITY);
+    run_steps(run, 20);
+    run_flush(run);
+    run_resize(run, UINT64_C(300) << 30); /* the table moves */
+    run_steps(run, 20);
+    run_unmap(run, QUARTER_SECTORS, MODEL_SECTORS - QUARTER_SECTORS);
+    run_flush(run);
+    run_resize(run, QUARTER);
+    run_steps(run, 20);
+    run_flush(run);
+    run_resize(run, RUN_CAPACITY);
+    run_close(run);
+    sessions(run, "a", 1);
+}
+
+static void resize_fixed(struct run *run)
+{
+    enum { QUARTER = RUN_CAPACITY / 4, SECTORS = RUN_CAPACITY / MODEL_SECTOR };
+
+    run_create(run, "a", IMAGE_FIXED, RUN_CAPACITY / 2, NULL);
+    run_start(run);
+    run_open(run, "a");
+    run_steps(run, 20);
+    run_flush(run);
+    run_resize(run, RUN_CAPACITY);
+    run_steps(run, 20);
+    run_unmap(run, QUARTER / MODEL_SECTOR, SECTORS - QUARTER / MODEL_SECTOR);
+    run_flush(run);
+    run_resize(run, QUARTER + MODEL_SECTOR);
+    run_steps(run, 10);
+    run_close(run);
+}
+
+static void resize_child(struct run *run)
+{
+    enum { BASE = RUN_CAPACITY / 2, SECTORS = RUN_CAPACITY / MODEL_SECTOR };
+
+    run_create(run, "base", IMAGE_DYNAMIC, BASE, NULL);
+    run_open(run, "base");
+    run_steps(run, 40);
+    run_close(run);
+    run_create(run, "a", IMAGE_DIFFERENCING, BASE, "base");
+    run_start(run);
+    run_open(run, "a");
+    run_steps(run, 20);
+    run_flush(run);
+    run_resize(run, RUN_CAPACITY);
+    run_steps(run, 30);
+    run_unmap(run, BASE / MODEL_SECTOR, SECTORS - BASE / MODEL_SECTOR);
+    run_flush(run);
+    run_resize(run, BASE);
+    run_steps(run, 10);
+    run_flush(run);
+    run_resize(run, UINT64_C(40) << 30);
+    run_steps(run, 10);
+    run_close(run);
+}
+
+static void compact_rounds(struct run *run, const char *image)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        run_open(run, image);
+        run_steps(run, 10);
+        run_unmap(run, (uint32_t)cut_random(&run->seed, 6) * RUN_MIB_SECTORS, 3 * RUN_MIB_SECTORS);
+        run_flush(run);
+        run_compact(run);
+        run_steps(run, 5);
+        run_close(run);
+    }
+}
+
+static void compact(struct run *run)
+{
+    run_create(run, "a", IMAGE_DYNAMIC, RUN_CAPACITY, NULL);
+    run_open(run, "a");
+    run_steps(run, 60);
+    run_close(run);
+    run_start(run);
+    compact_rounds(run, "a");
+}
+
+/* ---- chains ---- */
 
 /* A base, and `children` above it; each has something. */
 static void make_chain(struct run *run, unsigned children)
 {
-    static const char *const names[] = {"base.vhdx", "a.vhdx", "b.vhdx"};
+    static const char *const names[] = {"base", "a", "b"};
+    enum { BASE = RUN_CAPACITY - 2 * RUN_MIB };
 
-    create(run, names[0], IMAGE_VHDX, IMAGE_DYNAMIC, DISK - 2 * MIB, NULL);
-    open_disk(run, names[0]);
-    steps(run, 40);
-    close_disk(run);
+    run_create(run, names[0], IMAGE_DYNAMIC, BASE, NULL);
+    run_open(run, names[0]);
+    run_steps(run, 40);
+    run_close(run);
     for (unsigned i = 1; i <= children; i++) {
-        create(run, names[i], IMAGE_VHDX, IMAGE_DIFFERENCING, DISK, names[i - 1]);
-        open_disk(run, names[i]);
-        steps(run, 40);
-        close_disk(run);
+        run_create(run, names[i], IMAGE_DIFFERENCING, RUN_CAPACITY, names[i - 1]);
+        run_open(run, names[i]);
+        run_steps(run, 40);
+        run_close(run);
     }
 }
 
-static void vhdx_chain(struct run *run)
+static void chain(struct run *run)
 {
     make_chain(run, 2);
-    start(run);
-    sessions(run, "b.vhdx", 3);
+    run_start(run);
+    sessions(run, "b", 4);
 }
 
-static int no_progress(void *owner, uint64_t done, uint64_t total)
+static void busy_chain(struct run *run)
 {
-    (void)owner;
-    (void)done;
-    (void)total;
-    return 0;
+    make_chain(run, 1);
+    run_start(run);
+    busy_sessions(run, "a");
 }
 
-static void merge(struct run *run, const char *top, unsigned levels)
+static void compact_child(struct run *run)
+{
+    make_chain(run, 1);
+    run_start(run);
+    compact_rounds(run, "a");
+}
+
+static void merge(struct run *run)
 {
     struct reason reason = {""};
 
-    start(run);
-    must(image_merge(&run->host.host, top, levels, no_progress, NULL, &reason), &reason, "merge");
-}
-
-static void vhdx_merge(struct run *run)
-{
     make_chain(run, 2);
-    merge(run, "b.vhdx", 1);
+    run_start(run);
+    run_must(run, workload_merge(run->workload, &run->host.host, &reason), &reason, "merge");
 }
 
-static void vhdx_merge_to_base(struct run *run)
-{
-    make_chain(run, 2);
-    merge(run, "b.vhdx", 2);
-}
-
-static void resize(struct run *run, uint64_t capacity)
-{
-    struct reason reason = {""};
-
-    cut_mark(&run->host, MARK_RESIZE, capacity);
-    must(image_resize(run->disk, capacity, &reason), &reason, "resize");
-    cut_mark(&run->host, MARK_RESIZED, 0);
-    run->capacity = capacity;
-}
-
-static void vhdx_resize(struct run *run)
-{
-    create(run, "a.vhdx", IMAGE_VHDX, IMAGE_DYNAMIC, DISK / 2, NULL);
-    start(run);
-    open_disk(run, "a.vhdx");
-    steps(run, 20);
-    flush(run);
-    resize(run, DISK);
-    steps(run, 20);
-    flush(run);
-    resize(run, UINT64_C(300) << 30); /* the table moves */
-    steps(run, 20);
-    unmap(run, DISK / 4 / MODEL_SECTOR, MODEL_SECTORS - DISK / 4 / MODEL_SECTOR);
-    flush(run);
-    resize(run, DISK / 4);
-    steps(run, 20);
-    flush(run);
-    resize(run, DISK);
-    close_disk(run);
-}
-
-static void vhdx_fixed_resize(struct run *run)
-{
-    create(run, "a.vhdx", IMAGE_VHDX, IMAGE_FIXED, DISK / 2, NULL);
-    start(run);
-    open_disk(run, "a.vhdx");
-    steps(run, 20);
-    flush(run);
-    resize(run, DISK);
-    steps(run, 20);
-    unmap(run, DISK / 4 / MODEL_SECTOR, (DISK - DISK / 4) / MODEL_SECTOR);
-    flush(run);
-    resize(run, DISK / 4 + MODEL_SECTOR);
-    close_disk(run);
-}
-
-static void vhdx_compact(struct run *run)
-{
-    struct reason reason = {""};
-
-    create(run, "a.vhdx", IMAGE_VHDX, IMAGE_DYNAMIC, DISK, NULL);
-    open_disk(run, "a.vhdx");
-    steps(run, 60);
-    close_disk(run);
-    start(run);
-    for (unsigned i = 0; i < 3; i++) {
-        open_disk(run, "a.vhdx");
-        steps(run, 10);
-        unmap(run, (uint32_t)cut_random(&run->seed, 6) * 2048, 3 * 2048);
-        flush(run);
-        must(image_compact(run->disk, no_progress, NULL, &reason), &reason, "compact");
-        close_disk(run);
-    }
-}
-
-static void vhdx_set_parent(struct run *run)
+static void set_parent(struct run *run)
 {
     struct reason reason = {""};
     struct disk *base = NULL;
+    char names[2][CUT_NAME] = {"", "./"};
 
     make_chain(run, 1);
-    start(run);
+    run_start(run);
     for (unsigned i = 0; i < 4; i++) {
-        must(disk_open_with(&run->host.host, "base.vhdx", 0, &base, &reason), &reason, "open");
-        const struct image_parent parent = {.path = i % 2 == 0 ? "./base.vhdx" : "base.vhdx",
-                                            .disk = base};
-        open_disk(run, "a.vhdx");
-        must(image_set_parent(run->disk, &parent, &reason), &reason, "set parent");
-        close_disk(run);
-        must(disk_close(base), NULL, "close");
+        run_must(run, workload_open(run->workload, &run->host.host, "base", 0, &base, &reason),
+                 &reason, "open");
+        char *name = names[i % 2];
+        (void)snprintf(name, CUT_NAME, "%s%s", i % 2 == 0 ? "./" : "", image_path(base));
+        const struct image_parent parent = {.path = name, .disk = base};
+        run_open(run, "a");
+        run_must(run, image_set_parent(run->disk, &parent, &reason), &reason, "set parent");
+        run_close(run);
+        run_must(run, disk_close(base), NULL, "close");
     }
 }
 
-const struct workload workloads[] = {
-    {.name = "raw", .perform = raw, .top = "a.raw"},
-    {.name = "vhdx-create", .perform = vhdx_create, .top = "a.vhdx", .creates = true},
-    {.name = "vhdx-dynamic", .perform = vhdx_dynamic, .top = "a.vhdx"},
-    {.name = "vhdx-fixed", .perform = vhdx_fixed, .top = "a.vhdx"},
-    {.name = "vhdx-log-wraps", .perform = vhdx_log_wraps, .top = "a.vhdx"},
-    {.name = "vhdx-chain", .perform = vhdx_chain, .top = "b.vhdx"},
-    {.name = "vhdx-merge", .perform = vhdx_merge, .top = "b.vhdx", .merged = "a.vhdx", .levels = 1},
-    {.name = "vhdx-merge-to-base",
-     .perform = vhdx_merge_to_base,
-     .top = "b.vhdx",
-     .merged = "base.vhdx",
-     .levels = 2},
-    {.name = "vhdx-resize", .perform = vhdx_resize, .top = "a.vhdx"},
-    {.name = "vhdx-fixed-resize", .perform = vhdx_fixed_resize, .top = "a.vhdx"},
-    {.name = "vhdx-compact", .perform = vhdx_compact, .top = "a.vhdx"},
-    {.name = "vhdx-set-parent", .perform = vhdx_set_parent, .top = "a.vhdx"},
+/* ---- the lists ---- */
+
+const struct script scripts[] = {
+    {.name = "create-fixed",
+     .creates = true,
+     .perform = make_fixed,
+     .top = "a",
+     .formats = RAW | VHD | VHDX},
+    {.name = "create-dynamic",
+     .creates = true,
+     .perform = make_dynamic,
+     .top = "a",
+     .formats = VHD | VHDX},
+    {.name = "create-child",
+     .creates = true,
+     .perform = make_child,
+     .top = "a",
+     .formats = VHD | VHDX},
+    {.name = "fixed", .perform = fixed, .top = "a", .formats = RAW | VHD | VHDX},
+    {.name = "dynamic", .perform = dynamic, .top = "a", .formats = VHD | VHDX},
+    {.name = "sectors-4k", .perform = dynamic, .top = "a", .formats = VHDX, .align = 8},
+    {.name = "chain-4k", .perform = chain, .top = "b", .formats = VHDX, .align = 8},
+    {.name = "idle", .perform = idle_sessions, .top = "a", .formats = VHD | VHDX},
+    {.name = "small-commits", .perform = small_commits, .top = "a", .formats = VHD | VHDX},
+    {.name = "reuse", .perform = reuse, .top = "a", .formats = VHD | VHDX},
+    {.name = "busy", .perform = busy, .top = "a", .formats = VHD | VHDX},
+    {.name = "busy-fixed", .perform = busy_fixed, .top = "a", .formats = RAW | VHD | VHDX},
+    {.name = "busy-chain", .perform = busy_chain, .top = "a", .formats = VHD | VHDX},
+    {.name = "wide",
+     .perform = wide,
+     .top = "a",
+     .formats = VHD | VHDX,
+     .stride = UINT64_C(512) * RUN_MIB},
+    {.name = "wide-child",
+     .perform = wide_child,
+     .top = "a",
+     .formats = VHD | VHDX,
+     .stride = UINT64_C(512) * RUN_MIB},
+    {.name = "chain", .perform = chain, .top = "b", .formats = VHD | VHDX},
+    {.name = "merge",
+     .perform = merge,
+     .top = "b",
+     .merged = "a",
+     .levels = 1,
+     .formats = VHD | VHDX},
+    {.name = "merge-to-base",
+     .perform = merge,
+     .top = "b",
+     .merged = "base",
+     .levels = 2,
+     .formats = VHD | VHDX},
+    {.name = "resize", .perform = resize, .top = "a", .formats = VHD | VHDX},
+    {.name = "resize-fixed", .perform = resize_fixed, .top = "a", .formats = RAW | VHD | VHDX},
+    {.name = "resize-child", .perform = resize_child, .top = "a", .formats = VHDX},
+    {.name = "compact", .perform = compact, .top = "a", .formats = VHD | VHDX},
+    {.name = "compact-child", .perform = compact_child, .top = "a", .formats = VHD | VHDX},
+    {.name = "set-parent", .perform = set_parent, .top = "a", .formats = VHD | VHDX},
 };
-const unsigned workload_count = sizeof(workloads) / sizeof(workloads[0]);
+const unsigned script_count = sizeof(scripts) / sizeof(scripts[0]);
+
+const struct script toy_script = {.name = "toy", .perform = dynamic, .top = "a"};

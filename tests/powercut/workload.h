@@ -3,27 +3,41 @@
 #define TESTS_POWERCUT_WORKLOAD_H
 
 #include "model.h"
+#include "toy.h"
 
-struct run {
-    struct cut_host host;
-    struct model_history history;
-    struct disk *disk;
-    uint64_t seed, capacity;
-};
+struct run;
 
-struct workload {
+struct script {
     const char *name;
-    void (*perform)(struct run *run); /* from nothing to a closed image */
-    const char *top;                  /* the image that is looked at after the cut */
+    void (*perform)(struct run *run); /* from nothing to closed images */
+    const char *top;                  /* the image that is looked at after the cut: no suffix */
     const char *merged;               /* it was merged into that one; NULL: not */
     unsigned levels;
-    bool creates; /* before MARK_START: what is left may be no image */
+    bool creates;     /* it is cut before run_start() too: there may be no image yet */
+    unsigned formats; /* a bit for each that has such images */
+    unsigned align;   /* sectors of the model in a logical one; 0: 1 */
+    uint64_t stride;  /* 0: MODEL_DENSE */
 };
 
-extern const struct workload workloads[];
-extern const unsigned workload_count;
+extern const struct script scripts[];
+extern const unsigned script_count;
+extern const struct script toy_script;
 
-/* A random write, unmap or flush on the open disk, noted in the log. */
-void run_step(struct run *run);
+/* A script with a format. */
+struct workload {
+    const struct script *script;
+    enum image_format format;
+    enum toy_fault toy; /* TOY_NONE: the format is a real one */
+};
+
+void workload_name(const struct workload *workload, char ret[CUT_NAME]);
+uint64_t workload_stride(const struct workload *workload);
+/* Of the image `image`: with its suffix. */
+void workload_path(const struct workload *workload, const char *image, char ret[CUT_NAME]);
+int workload_open(const struct workload *workload, struct disk_host *host, const char *image,
+                  unsigned flags, struct disk **ret, struct reason *reason);
+int workload_check(const struct workload *workload, struct disk_host *host, const char *path,
+                   bool repair, struct image_check *check);
+int workload_merge(const struct workload *workload, struct disk_host *host, struct reason *reason);
 
 #endif
