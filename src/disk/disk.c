@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "disk/disk_private.h"
+#include "disk/queue.h"
 
 int disk_close(struct disk *disk)
 {
     if (disk == NULL)
         return 0;
+    disk_queue_stop(disk);
     int error = disk_flush(disk);
     if (error == 0 && !disk->geometry.read_only && disk->ops->finish != NULL)
         error = disk->ops->finish(disk);
@@ -47,13 +49,13 @@ static int check_range(const struct disk *disk, uint64_t offset, uint64_t length
     return 0;
 }
 
-static int check_change(const struct disk *disk)
+int disk_check_change(const struct disk *disk)
 {
     return disk->geometry.read_only || disk->failed != 0 ? -EROFS : 0;
 }
 
 /* After a failed change what is on the medium is unknown: nothing is built upon it. */
-static int latch(struct disk *disk, int error)
+int disk_latch(struct disk *disk, int error)
 {
     if (error < 0 && disk->failed == 0)
         disk->failed = error;
@@ -135,22 +137,25 @@ static int write_all(struct disk *disk, const uint8_t *from, size_t length, uint
 int disk_read(struct disk *disk, void *bytes, size_t length, uint64_t offset)
 {
     int error = check_range(disk, offset, length);
+    disk_queue_settle(disk);
     return error < 0 ? error : read_all(disk, bytes, length, offset);
 }
 
 int disk_write(struct disk *disk, const void *bytes, size_t length, uint64_t offset)
 {
     int error = check_range(disk, offset, length);
+    disk_queue_drain(disk);
     if (error == 0)
-        error = check_change(disk);
-    return error < 0 ? error : latch(disk, write_all(disk, bytes, length, offset));
+        error = disk_check_change(disk);
+    return error < 0 ? error : disk_latch(disk, write_all(disk, bytes, length, offset));
 }
 
 int disk_unmap(struct disk *disk, uint64_t offset, uint64_t length)
 {
     int error = check_range(disk, offset, length);
+    disk_queue_drain(disk);
     if (error == 0)
-        error = check_change(disk);
+        error = disk_check_change(disk);
     if (error < 0 || length == 0)
         return error;
     error = disk->ops->unmap(disk, offset, length);
@@ -159,15 +164,16 @@ int disk_unmap(struct disk *disk, uint64_t offset, uint64_t length)
         if (error == 0)
             error = disk->ops->unmap(disk, offset, length);
     }
-    return latch(disk, error);
+    return disk_latch(disk, error);
 }
 
 int disk_flush(struct disk *disk)
 {
     if (disk->geometry.read_only)
         return 0;
-    int error = check_change(disk);
-    return error < 0 ? error : latch(disk, commit(disk));
+    disk_queue_drain(disk);
+    int error = disk_check_change(disk);
+    return error < 0 ? error : disk_latch(disk, commit(disk));
 }
 
 /* What the format knows, and within its data what the file under it knows. */
@@ -196,6 +202,7 @@ int disk_extent(struct disk *disk, uint64_t offset, uint64_t *ret_end, bool *ret
 
     if (offset >= capacity || (offset & (sector - 1)) != 0)
         return -EINVAL;
+    disk_queue_settle(disk);
     int error = find_extent(disk, offset, ret_end, ret_data);
     if (error < 0)
         return error;
@@ -227,10 +234,33 @@ static int check_pieces(const struct disk *disk, const struct disk_request *requ
     return error == 0 && left != 0 ? -EINVAL : error;
 }
 
+int disk_check_request(const struct disk *disk, const struct disk_request *request)
+{
+    int error = 0;
+
+    switch (request->op) {
+    case DISK_READ:
+        return check_pieces(disk, request);
+    case DISK_WRITE:
+        error = check_pieces(disk, request);
+        break;
+    case DISK_UNMAP:
+        error = check_range(disk, request->offset, request->length);
+        break;
+    case DISK_FLUSH:
+        if (disk->geometry.read_only)
+            return 0; /* nothing was written */
+        break;
+    default:
+        return -EINVAL;
+    }
+    return error < 0 ? error : disk_check_change(disk);
+}
+
 static int transfer(struct disk *disk, const struct disk_request *request)
 {
     uint64_t offset = request->offset;
-    int error = check_pieces(disk, request);
+    int error = 0;
 
     for (unsigned i = 0; error == 0 && i < request->iov_count; i++) {
         const struct iovec *piece = &request->iov[i];
@@ -242,7 +272,7 @@ static int transfer(struct disk *disk, const struct disk_request *request)
     return error;
 }
 
-static void count(struct disk *disk, const struct disk_request *request)
+void disk_count(struct disk *disk, const struct disk_request *request)
 {
     if (request->op == DISK_READ) {
         disk->counts.reads++;
@@ -253,23 +283,31 @@ static void count(struct disk *disk, const struct disk_request *request)
     }
 }
 
-void disk_submit(struct disk *disk, struct disk_request *request)
+static int serve_now(struct disk *disk, const struct disk_request *request)
 {
-    int error = -EINVAL;
-
     switch (request->op) {
     case DISK_READ:
     case DISK_WRITE:
-        error = transfer(disk, request);
-        break;
+        return transfer(disk, request);
     case DISK_FLUSH:
-        error = disk_flush(disk);
-        break;
+        return disk_flush(disk);
     case DISK_UNMAP:
-        error = disk_unmap(disk, request->offset, request->length);
-        break;
+        return disk_unmap(disk, request->offset, request->length);
+    }
+    return -EINVAL;
+}
+
+void disk_submit(struct disk *disk, struct disk_request *request)
+{
+    int error = disk_check_request(disk, request);
+
+    if (error == 0 && disk->queue != NULL) {
+        disk_queue_submit(request, disk->queue);
+        return;
     }
     if (error == 0)
-        count(disk, request);
+        error = serve_now(disk, request);
+    if (error == 0)
+        disk_count(disk, request);
     request->done(request, error);
 }

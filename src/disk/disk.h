@@ -20,6 +20,7 @@
 #include <sys/uio.h>
 
 #include "base/reason.h"
+#include "disk/pending.h"
 
 struct disk;
 struct file;
@@ -67,6 +68,7 @@ struct disk_request {
     const struct iovec *iov; /* read and write: `length` bytes in all */
     unsigned iov_count;
     void (*done)(struct disk_request *request, int error); /* 0 or a negative errno */
+    struct disk_pending pending;                           /* the disk's own */
 };
 
 /*
@@ -81,12 +83,15 @@ int disk_open_with(struct disk_host *host, const char *path, unsigned flags, str
  * name: it is raw unless the flags say otherwise, and has no parents.
  */
 int disk_open_file(struct file *file, unsigned flags, struct disk **ret, struct reason *reason);
-/* Flush and free, whatever happens; the flush's error. NULL is accepted. */
+/* Wait for what is in flight, flush and free, whatever happens; the flush's error. NULL is
+ * accepted.
+ */
 int disk_close(struct disk *disk);
 
 const struct disk_geometry *disk_geometry(const struct disk *disk);
 /* Of the requests that ended well. */
 const struct disk_counts *disk_counts(const struct disk *disk);
+/* At once, unless the disk has a queue (queue.h). */
 void disk_submit(struct disk *disk, struct disk_request *request);
 
 /* For tools: the same, at once. Unmapped bytes read as zeroes. */

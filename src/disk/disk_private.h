@@ -6,7 +6,7 @@
  *
  *   read    map(READ) → bytes of a file, or zeroes
  *   write   map(WRITE), which gives every byte a place → transfer → written()
- *   unmap   with no transfer in flight: unmap()
+ *   unmap   with no transfer in flight, and no commit: unmap()
  *   flush   commit_prepare() → commit_write() → commit_done()
  *
  * 1. map, written, unmap, commit_prepare and commit_done write no metadata (they may read
@@ -16,8 +16,9 @@
  *    it. Metadata names a byte as present only after written() has been called for it.
  * 3. Room that unmap set free is given to other data only after a commit has made that durable.
  * 4. commit_write may run on another thread while map and written go on: it touches only what
- *    commit_prepare set aside. One commit at a time, also under memory pressure: when map or
- *    written returns -EBUSY, a commit must come first; then the call is made again.
+ *    commit_prepare set aside. unmap may run on another thread while nothing else goes on. One
+ * commit at a time, also under memory pressure: when map or written returns -EBUSY, a commit must
+ * come first; then the call is made again.
  */
 #ifndef DISK_DISK_PRIVATE_H
 #define DISK_DISK_PRIVATE_H
@@ -121,6 +122,22 @@ const struct disk_format *disk_format(enum image_format format);
 enum image_format disk_choose_format(const char *path, unsigned flags);
 /* `name` seen from the folder of `path`; NULL: no memory. */
 char *disk_beside(const char *path, const char *name);
+
+/* ---- disk.c: for the queue ---- */
+
+/* -EINVAL, or -EROFS for what would change a disk that is not to be changed. */
+int disk_check_request(const struct disk *disk, const struct disk_request *request);
+int disk_check_change(const struct disk *disk);
+/* An error of a change: the disk accepts no further one. Returns it. */
+int disk_latch(struct disk *disk, int error);
+void disk_count(struct disk *disk, const struct disk_request *request);
+
+/* ---- queue.c ---- */
+
+void disk_queue_submit(struct disk_request *request, struct disk_queue *queue);
+/* Before map() is called by others: let an unmap that another thread carries out come to its end.
+ */
+void disk_queue_settle(struct disk *disk);
 
 /* For ->close: parent, file and path, and the disk itself. */
 void disk_free(struct disk *disk);

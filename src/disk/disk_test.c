@@ -71,6 +71,14 @@ static void geometry_is_that_of_the_file(void **state)
     assert_false(geometry->read_only);
 }
 
+/* 2048 bytes at 1024. */
+static int transfer(struct disk *disk, enum disk_op op, const struct iovec *iov, unsigned count)
+{
+    return submit(disk,
+                  (struct disk_request){
+                      .op = op, .offset = 1024, .length = 2048, .iov = iov, .iov_count = count});
+}
+
 static void a_request_scatters_what_another_gathered(void **state)
 {
     struct fixture *f = *state;
@@ -80,10 +88,9 @@ static void a_request_scatters_what_another_gathered(void **state)
         bytes[i] = (uint8_t)(i / 512 + 1);
     struct iovec out[] = {{bytes, 512}, {bytes + 512, 1536}};
     struct iovec in[] = {{back, 1024}, {back + 1024, 512}, {back + 1536, 512}};
-    assert_int_equal(submit(f->disk, (struct disk_request){DISK_WRITE, 1024, 2048, out, 2, NULL}),
-                     0);
+    assert_int_equal(transfer(f->disk, DISK_WRITE, out, 2), 0);
     assert_memory_equal(f->memory.bytes + 1024, bytes, sizeof(bytes));
-    assert_int_equal(submit(f->disk, (struct disk_request){DISK_READ, 1024, 2048, in, 3, NULL}), 0);
+    assert_int_equal(transfer(f->disk, DISK_READ, in, 3), 0);
     assert_memory_equal(back, bytes, sizeof(bytes));
 }
 
@@ -120,7 +127,11 @@ static void requests_outside_or_unaligned_are_refused(void **state)
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct iovec piece = {bytes, bad[i].piece};
-        struct disk_request request = {DISK_WRITE, bad[i].offset, bad[i].length, &piece, 1, NULL};
+        struct disk_request request = {.op = DISK_WRITE,
+                                       .offset = bad[i].offset,
+                                       .length = bad[i].length,
+                                       .iov = &piece,
+                                       .iov_count = 1};
         assert_int_equal(submit(f->disk, request), -EINVAL);
         request.op = DISK_READ;
         assert_int_equal(submit(f->disk, request), -EINVAL);

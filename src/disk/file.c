@@ -157,6 +157,11 @@ static int host_extent(struct file *file, uint64_t offset, uint64_t *ret_end, bo
     return 0;
 }
 
+static int host_descriptor(struct file *file)
+{
+    return host(file)->fd;
+}
+
 static void host_close(struct file *file)
 {
     (void)close(host(file)->fd);
@@ -173,6 +178,7 @@ static const struct file_ops host_ops = {
     .allocated = host_allocated,
     .allocate = host_allocate,
     .extent = host_extent,
+    .descriptor = host_descriptor,
     .close = host_close,
 };
 
@@ -203,6 +209,8 @@ int file_open(const char *path, unsigned flags, struct file **ret, struct reason
         return -errno;
     if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
         return reason_set(reason, -EINVAL, "%s: neither a file nor a block device", path);
+    /* It kept a FIFO from making us wait; of a file it would say that asynchronous work may not. */
+    (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     int error = lock(fd, flags, path, reason);
     if (error < 0)
         return error;

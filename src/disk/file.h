@@ -5,7 +5,7 @@
  * 2. Bytes past the end read as zeroes; a write past the end makes the file longer.
  * 3. Nothing is durable before file_flush() has returned 0. Writes between two flushes may reach
  * the medium in any order, each in part or not at all.
- * 4. One thread at a time. Lengths of transfers fit into ssize_t.
+ * 4. One thread at a time, unless io.h says otherwise. Lengths of transfers fit into ssize_t.
  */
 #ifndef DISK_FILE_H
 #define DISK_FILE_H
@@ -33,6 +33,8 @@ struct file_ops {
     int (*allocate)(struct file *file, uint64_t offset, uint64_t length);
     /* Up to `*ret_end` (more than `offset`) all is data, or all is a hole that reads as zeroes. */
     int (*extent)(struct file *file, uint64_t offset, uint64_t *ret_end, bool *ret_data);
+    /* For reads and writes past this interface, with its offsets. NULL, -1: it has none. */
+    int (*descriptor)(struct file *file);
     void (*close)(struct file *file);
 };
 
@@ -97,6 +99,11 @@ static inline int file_allocate(struct file *file, uint64_t offset, uint64_t len
 static inline int file_extent(struct file *file, uint64_t offset, uint64_t *ret_end, bool *ret_data)
 {
     return file->ops->extent(file, offset, ret_end, ret_data);
+}
+
+static inline int file_descriptor(struct file *file)
+{
+    return file->ops->descriptor != NULL ? file->ops->descriptor(file) : -1;
 }
 
 /* NULL is accepted. */
