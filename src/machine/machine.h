@@ -22,7 +22,10 @@ struct machine;
 
 enum { MACHINE_MAX_CONTROLLERS = 4, MACHINE_MAX_LUNS = 64 };
 
-/* A disk in its place; it stays the caller's and must outlive its place in the machine. */
+/*
+ * A disk in its place; it stays the caller's and must outlive its place in the machine. It may have
+ * a queue on the machine's loop; a disc that was changed has to be drained before machine_destroy.
+ */
 struct machine_disk {
     struct disk *disk; /* a DVD drive may be empty: NULL */
     unsigned controller, lun;

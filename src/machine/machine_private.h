@@ -78,6 +78,8 @@ struct machine {
     struct vmbus *vmbus;                                                  /* loop thread */
     struct storvsp *controllers[MACHINE_MAX_CONTROLLERS];                 /* loop thread */
     struct machine_slot slots[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS]; /* loop thread */
+    bool storage_pauses;            /* loop thread: the controllers take no packets */
+    unsigned controllers_at_work;   /* loop thread: that have not come to rest since then */
     struct loop_timer *reset_timer; /* brings a reset to the loop thread */
 
     pthread_mutex_t chipset_lock;
@@ -102,7 +104,10 @@ struct machine {
 void machine_end(struct machine *machine, const struct machine_end *end);
 void machine_fail(struct machine *machine, const struct reason *reason);
 void machine_request_reset(struct machine *machine);
-/* On the loop thread, when the last vCPU has come to the meeting. `owner` is the machine. */
+/*
+ * On the loop thread, when the last vCPU has come to the meeting, and again when the disks rest.
+ * `owner` is the machine.
+ */
 void machine_hold_meeting(void *owner);
 /* Called by a vCPU thread that saw another phase than RUNNING: false when it must leave. */
 bool machine_meet(struct machine_vcpu *vcpu);
@@ -145,6 +150,9 @@ void machine_hypercall(struct machine_vcpu *vcpu, struct engine_exit *exit);
 /* The disks of the configuration, behind their controllers. */
 int machine_create_storage(struct machine *machine, struct reason *reason);
 void machine_destroy_storage(struct machine *machine);
+/* Take no more requests. True: none is in flight; else the reset timer fires when that is so. */
+bool machine_pause_storage(struct machine *machine);
+void machine_resume_storage(struct machine *machine);
 
 /* ---- vcpu.c ---- */
 

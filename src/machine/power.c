@@ -2,9 +2,10 @@
  * Phases of a partition: running, resetting, ending.
  *
  * A reset needs every vCPU to stand still: each is kicked and comes to a meeting; when the last one
- * has arrived the loop thread, which serves all devices that are not the chipset's, builds the
- * machine anew while they wait. An end may be wished for at any moment, in the middle of a reset
- * too; it always wins.
+ * has arrived the loop thread, which serves all devices that are not the chipset's, lets the disks
+ * come to rest, for what they still read would land in the memory of the next boot, and builds the
+ * machine anew while the vCPUs wait. An end may be wished for at any moment, in the middle of a
+ * reset too; it always wins.
  */
 #include "machine/machine_private.h"
 
@@ -61,7 +62,8 @@ void machine_request_reset(struct machine *machine)
 static bool begin_meeting(struct machine *machine)
 {
     (void)pthread_mutex_lock(&machine->phase_lock);
-    bool begins = machine->phase == MACHINE_RESETTING;
+    bool begins =
+        machine->phase == MACHINE_RESETTING && machine->in_meeting == machine->config.vcpu_count;
     if (begins)
         machine->vcpus_alive = false;
     (void)pthread_mutex_unlock(&machine->phase_lock);
@@ -74,11 +76,12 @@ void machine_hold_meeting(void *owner)
     struct machine *machine = owner;
     struct reason reason = {0};
 
-    if (!begin_meeting(machine))
+    if (!begin_meeting(machine) || !machine_pause_storage(machine))
         return;
     int error = machine_reset(machine, &reason);
     if (error < 0)
         machine_fail(machine, &reason);
+    machine_resume_storage(machine);
     (void)pthread_mutex_lock(&machine->phase_lock);
 
     machine->vcpus_alive = error == 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "disk/disk.h"
+#include "disk/queue.h"
 #include "machine/machine_private.h"
 
 _Static_assert((int)MACHINE_MAX_CONTROLLERS == (int)STORVSP_MAX_CONTROLLERS &&
@@ -119,8 +120,56 @@ int machine_create_storage(struct machine *machine, struct reason *reason)
     return error;
 }
 
+static void controller_rests(void *owner)
+{
+    struct machine *machine = owner;
+
+    /* Not from here: this is in the midst of the end of a request. */
+    if (--machine->controllers_at_work == 0)
+        loop_timer_set(machine->reset_timer, 1);
+}
+
+bool machine_pause_storage(struct machine *machine)
+{
+    if (machine->storage_pauses)
+        return machine->controllers_at_work == 0;
+    machine->storage_pauses = true;
+    for (unsigned i = 0; i < MACHINE_MAX_CONTROLLERS; i++) {
+        if (machine->controllers[i] == NULL)
+            continue;
+        machine->controllers_at_work++;
+        storvsp_pause(machine->controllers[i], controller_rests, machine);
+    }
+    return machine->controllers_at_work == 0;
+}
+
+void machine_resume_storage(struct machine *machine)
+{
+    machine->storage_pauses = false;
+    machine->controllers_at_work = 0;
+    for (unsigned i = 0; i < MACHINE_MAX_CONTROLLERS; i++) {
+        if (machine->controllers[i] != NULL)
+            storvsp_resume(machine->controllers[i]);
+    }
+}
+
+/* What is in flight writes into the guest's memory, and uses targets. */
+static void let_disks_end(struct machine *machine)
+{
+    for (unsigned i = 0; i < MACHINE_MAX_CONTROLLERS; i++) {
+        if (machine->controllers[i] != NULL)
+            storvsp_pause(machine->controllers[i], NULL, NULL);
+    }
+    for (unsigned i = 0; i < MACHINE_MAX_CONTROLLERS * MACHINE_MAX_LUNS; i++) {
+        struct disk *disk = machine->slots[i / MACHINE_MAX_LUNS][i % MACHINE_MAX_LUNS].disk;
+        if (disk != NULL)
+            disk_queue_drain(disk);
+    }
+}
+
 void machine_destroy_storage(struct machine *machine)
 {
+    let_disks_end(machine);
     for (unsigned i = 0; i < MACHINE_MAX_CONTROLLERS; i++) {
         storvsp_destroy(machine->controllers[i]);
         machine->controllers[i] = NULL;

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/loop.h"
 #include "disk/disk.h"
+#include "disk/queue.h"
 
 struct place {
     bool taken, leaving;
@@ -36,6 +37,7 @@ struct departure {
 struct disks {
     struct loop *loop;
     struct machine *machine;
+    struct disk_io *io; /* NULL: not yet in use, or requests are served at once */
     unsigned patience_ms;
     size_t count; /* of those from the start */
     struct machine_disk initial[WORKER_MAX_DISKS];
@@ -47,11 +49,21 @@ struct disks {
 
 /* ---- files ---- */
 
-static int open_disk(const struct worker_disk *disk, struct disk **ret, struct reason *reason)
+static int open_disk(const struct disks *disks, const struct worker_disk *disk, struct disk **ret,
+                     struct reason *reason)
 {
     unsigned flags = disk->read_only || disk->dvd ? 0 : DISK_WRITABLE;
+    struct disk *opened = NULL;
+    int error = disk_open(disk->path, flags, &opened, reason);
 
-    return disk_open(disk->path, flags, ret, reason);
+    if (error < 0)
+        return error;
+    if (disks->io != NULL && disk_queue_start(opened, disks->io) < 0) {
+        (void)disk_close(opened);
+        return reason_set(reason, -ENOMEM, "out of memory");
+    }
+    *ret = opened;
+    return 0;
 }
 
 static int close_disk(struct disk *disk, const char *path, struct reason *reason)
@@ -142,7 +154,7 @@ static int fill_place(struct disks *disks, const struct worker_disk *disk,
     place->path = strdup(disk->path);
     if (place->path == NULL)
         return reason_set(reason, -ENOMEM, "out of memory");
-    int error = open_disk(disk, &place->disk, reason);
+    int error = open_disk(disks, disk, &place->disk, reason);
     placed->disk = place->disk;
     return error;
 }
@@ -192,9 +204,42 @@ const struct machine_disk *disks_places(const struct disks *disks, size_t *ret_c
     return disks->initial;
 }
 
-void disks_set_machine(struct disks *disks, struct machine *machine)
+/* For those who look for faults, and for comparisons; partita-run(1). */
+static int create_io(struct disks *disks, struct reason *reason)
 {
+    static const char *const names[] = {
+        [DISK_IO_BEST] = "best", [DISK_IO_URING] = "io_uring", [DISK_IO_THREADS] = "threads"};
+    const char *wish = getenv("PARTITA_DISK_IO"); /* NOLINT(concurrency-mt-unsafe) */
+    unsigned kind = 0;
+
+    if (wish != NULL && strcmp(wish, "sync") == 0)
+        return 0;
+    while (wish != NULL && kind < sizeof(names) / sizeof(names[0]) &&
+           strcmp(wish, names[kind]) != 0)
+        kind++;
+    if (kind == sizeof(names) / sizeof(names[0]))
+        return reason_set(reason, -EINVAL,
+                          "PARTITA_DISK_IO is '%s'; it may be best, io_uring, threads or sync",
+                          wish);
+    int error = disk_io_create(disks->loop, (enum disk_io_kind)kind, &disks->io);
+    return error < 0 ? reason_set(reason, error, "the host serves no disks by %s: %s", names[kind],
+                                  strerrordesc_np(-error))
+                     : 0;
+}
+
+int disks_serve(struct disks *disks, struct machine *machine, struct reason *reason)
+{
+    int error = create_io(disks, reason);
+
     disks->machine = machine;
+    if (disks->io == NULL)
+        return error;
+    for (unsigned i = 0; error == 0 && i < MACHINE_MAX_CONTROLLERS * MACHINE_MAX_LUNS; i++) {
+        struct disk *disk = disks->places[i / MACHINE_MAX_LUNS][i % MACHINE_MAX_LUNS].disk;
+        if (disk != NULL)
+            error = disk_queue_start(disk, disks->io);
+    }
+    return error < 0 ? reason_set(reason, error, "out of memory") : 0;
 }
 
 void disks_set_patience(struct disks *disks, unsigned ms)
@@ -412,8 +457,7 @@ static int put_disc(struct disks *disks, struct machine_disk *disc, const char *
                     struct departure *departure, struct reason *reason)
 {
     const struct worker_disk file = {.path = path, .dvd = true};
-
-    int error = path != NULL ? open_disk(&file, &disc->disk, reason) : 0;
+    int error = path != NULL ? open_disk(disks, &file, &disc->disk, reason) : 0;
     if (error < 0)
         return error;
     error = machine_change_disc(disks->machine, disc, disk_released, departure);
@@ -483,6 +527,19 @@ void disks_change_disc(struct disks *disks, unsigned controller, unsigned lun, c
 
 /* ---- the end ---- */
 
+void disks_drain(struct disks *disks)
+{
+    for (struct departure *d = disks->departures; d != NULL; d = d->next) {
+        if (d->disk != NULL)
+            disk_queue_drain(d->disk);
+    }
+    for (unsigned i = 0; i < MACHINE_MAX_CONTROLLERS * MACHINE_MAX_LUNS; i++) {
+        struct disk *disk = disks->places[i / MACHINE_MAX_LUNS][i % MACHINE_MAX_LUNS].disk;
+        if (disk != NULL)
+            disk_queue_drain(disk);
+    }
+}
+
 int disks_close(struct disks *disks, struct reason *reason)
 {
     struct reason why = {0};
@@ -500,6 +557,8 @@ int disks_close(struct disks *disks, struct reason *reason)
         keep_first(close_disk(place->disk, place->path, &why), &why, &first, reason);
         free_place(place);
     }
+    if (disks != NULL)
+        disk_io_destroy(disks->io);
     free(disks);
     return first;
 }

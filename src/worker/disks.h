@@ -20,8 +20,11 @@ int disks_open(const struct worker_config *config, struct loop *loop, struct dis
                struct reason *reason);
 /* For machine_config: those of the configuration, in its order, constant until disks_close. */
 const struct machine_disk *disks_places(const struct disks *disks, size_t *ret_count);
-/* The machine that has them, before the first of the calls below. */
-void disks_set_machine(struct disks *disks, struct machine *machine);
+/*
+ * The machine has them, before the first of the calls below: from now on many of a guest's requests
+ * are in flight at a time.
+ */
+int disks_serve(struct disks *disks, struct machine *machine, struct reason *reason);
 
 /* How long an order waits for the guest's last commands; DISKS_PATIENCE_MS unless it is said. */
 void disks_set_patience(struct disks *disks, unsigned ms);
@@ -54,6 +57,8 @@ void disks_detach(struct disks *disks, unsigned controller, unsigned lun,
 void disks_change_disc(struct disks *disks, unsigned controller, unsigned lun, const char *path,
                        const struct disks_answer *answer);
 
+/* Wait until no request is in flight: before the machine is destroyed, when its guest stands. */
+void disks_drain(struct disks *disks);
 /*
  * After the machine is destroyed, or without one: flush and close all; 0 or the first error. Orders
  * that wait are forgotten. NULL is accepted.

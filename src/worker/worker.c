@@ -305,7 +305,8 @@ static int prepare(struct worker *worker, struct reason *reason)
         code = create_machine(worker, reason);
     if (code != 0)
         return code;
-    disks_set_machine(worker->disks, worker->machine);
+    if (disks_serve(worker->disks, worker->machine, reason) < 0)
+        return WORKER_EXIT_FAILED;
     if (take_signals(worker, reason) < 0)
         return WORKER_EXIT_FAILED;
     code = connect_serial(worker, reason);
@@ -380,6 +381,7 @@ static int close_disks(struct worker *worker, int code)
 {
     struct reason reason = {0};
 
+    disks_drain(worker->disks);
     machine_destroy(worker->machine);
     worker->machine = NULL;
     if (disks_close(worker->disks, &reason) < 0) {
