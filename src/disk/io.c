@@ -21,6 +21,7 @@ struct disk_io {
     struct disk_uring *uring;    /* NULL: threads */
     struct disk_threads *movers; /* NULL: io_uring */
     struct disk_threads *helpers;
+    bool later; /* nothing is moved at once */
 };
 
 /* ---- a transfer, by a system call ---- */
@@ -145,7 +146,7 @@ bool disk_io_start(struct disk_io *io, struct disk_transfer *transfer, struct di
         start_on(io->helpers, transfer);
         return false;
     }
-    if (try_now(transfer, pace))
+    if (!io->later && try_now(transfer, pace))
         return true;
     if (io->uring == NULL) {
         start_on(io->movers, transfer);
@@ -189,6 +190,11 @@ void disk_io_turn(struct disk_io *io)
 enum disk_io_kind disk_io_kind(const struct disk_io *io)
 {
     return io->uring != NULL ? DISK_IO_URING : DISK_IO_THREADS;
+}
+
+void disk_io_move_later(struct disk_io *io)
+{
+    io->later = true;
 }
 
 void disk_io_destroy(struct disk_io *io)

@@ -22,6 +22,8 @@ int disk_io_create(struct loop *loop, enum disk_io_kind kind, struct disk_io **r
 void disk_io_destroy(struct disk_io *io);
 /* Which one it is: not BEST. */
 enum disk_io_kind disk_io_kind(const struct disk_io *io);
+/* For tests: nothing is moved at once any more. */
+void disk_io_move_later(struct disk_io *io);
 
 /* ---- for queues ---- */
 
