@@ -1,6 +1,7 @@
 #include "workload.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "run.h"
 
@@ -313,20 +314,28 @@ static void merge(struct run *run)
     run_must(run, workload_merge(run->workload, &run->host.host, &reason), &reason, "merge");
 }
 
+/* There is one folder: however the path begins, it leads to the same file. */
+static void long_path(char *ret, size_t length, const char *name)
+{
+    for (size_t i = 0; i < length; i += 2)
+        memcpy(ret + i, "x/", 2);
+    (void)snprintf(ret + length, CUT_NAME, "%s", name);
+}
+
 static void set_parent(struct run *run)
 {
+    enum { LONG = 300 }; /* that its end is in another sector of the file */
     struct reason reason = {""};
     struct disk *base = NULL;
-    char names[2][CUT_NAME] = {"", "./"};
+    char path[LONG + CUT_NAME];
 
     make_chain(run, 1);
     run_start(run);
     for (unsigned i = 0; i < 4; i++) {
         run_must(run, workload_open(run->workload, &run->host.host, "base", 0, &base, &reason),
                  &reason, "open");
-        char *name = names[i % 2];
-        (void)snprintf(name, CUT_NAME, "%s%s", i % 2 == 0 ? "./" : "", image_path(base));
-        const struct image_parent parent = {.path = name, .disk = base};
+        long_path(path, i % 2 == 0 ? (size_t)LONG : 0, image_path(base));
+        const struct image_parent parent = {.path = path, .disk = base};
         run_open(run, "a");
         run_must(run, image_set_parent(run->disk, &parent, &reason), &reason, "set parent");
         run_close(run);
