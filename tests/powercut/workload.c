@@ -1,7 +1,6 @@
 #include "workload.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "run.h"
 
@@ -113,12 +112,12 @@ static void reuse(struct run *run)
 /* As under a queue. */
 static void busy_sessions(struct run *run, const char *image)
 {
-    enum { ROUNDS = 12 };
+    enum { ROUNDS = 20 };
 
     for (unsigned i = 0; i < 3; i++) {
         run_open(run, image);
         for (unsigned k = 0; k < ROUNDS; k++) {
-            run_steps(run, 4);
+            run_steps(run, 2);
             run_flush_with_writes(run);
         }
         run_close(run);
@@ -291,9 +290,18 @@ static void chain(struct run *run)
     sessions(run, "b", 4);
 }
 
+/* Below there is something nearly everywhere, so that what is named too early is seen. */
 static void busy_chain(struct run *run)
 {
-    make_chain(run, 1);
+    enum { MOST_OF_IT = RUN_MIB_SECTORS * 3 / 4 };
+    uint32_t sectors = RUN_CAPACITY / MODEL_SECTOR;
+
+    run_create(run, "base", IMAGE_DYNAMIC, RUN_CAPACITY, NULL);
+    run_open(run, "base");
+    for (uint32_t first = 0; first < sectors; first += RUN_MIB_SECTORS)
+        run_write(run, first, MOST_OF_IT);
+    run_close(run);
+    run_create(run, "a", IMAGE_DIFFERENCING, RUN_CAPACITY, "base");
     run_start(run);
     busy_sessions(run, "a");
 }
@@ -317,8 +325,8 @@ static void merge(struct run *run)
 /* There is one folder: however the path begins, it leads to the same file. */
 static void long_path(char *ret, size_t length, const char *name)
 {
-    for (size_t i = 0; i < length; i += 2)
-        memcpy(ret + i, "x/", 2);
+    for (size_t i = 0; i < length; i++)
+        ret[i] = i % 2 == 0 ? 'x' : '/';
     (void)snprintf(ret + length, CUT_NAME, "%s", name);
 }
 
