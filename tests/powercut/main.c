@@ -50,11 +50,17 @@ static void try_here(const struct trial *trial, const struct options *options)
         trial_cut(trial, (unsigned)(trial->replay->at * FEW_WAYS + i) % count);
 }
 
-static bool is_wanted(const struct options *options, size_t at, size_t count, uint64_t *seed)
+/* Before a flush most is at stake: all that may be lost earlier may be lost there too. */
+static bool is_wanted(const struct options *options, const struct replay *replay, uint64_t *seed)
 {
+    enum { OFTEN = 4 };
+    const struct cut_log *log = &replay->recorded->log;
+    bool flush = replay->at < log->count && log->events[replay->at].kind == CUT_FLUSH;
+
     if (options->cut >= 0)
-        return at == (size_t)options->cut;
-    return options->all || cut_random(seed, count) < options->cuts;
+        return replay->at == (size_t)options->cut;
+    return options->all ||
+           cut_random(seed, log->count) < (flush ? OFTEN * options->cuts : options->cuts);
 }
 
 static void cut_all(const struct job *job, const struct options *options, const struct run *run,
@@ -81,7 +87,7 @@ static void cut_all(const struct job *job, const struct options *options, const 
             model_follow(model, event->offset, event->length);
         replay_step(&replay);
         if ((model->exists || (model->may_exist && job->workload.script->creates)) &&
-            is_wanted(options, replay.at, run->host.log.count, &seed))
+            is_wanted(options, &replay, &seed))
             try_here(&trial, options);
     }
     replay_release(&replay);
