@@ -73,15 +73,17 @@ enum image_format disk_choose_format(const char *path, unsigned flags)
 static int open_source(const struct disk_source *source, struct disk **ret, struct reason *reason)
 {
     const struct disk_format *format = disk_format(disk_choose_format(source->path, source->flags));
-    auto_free char *path = source->path != NULL ? strdup(source->path) : NULL;
+    char *path = source->path != NULL ? strdup(source->path) : NULL;
 
     if (source->path != NULL && path == NULL)
         return -ENOMEM;
     int error = format->open(source, ret, reason);
-    if (error < 0)
+    if (error < 0) {
+        free(path);
         return error;
+    }
     (*ret)->format = disk_choose_format(source->path, source->flags);
-    (*ret)->path = TAKE_PTR(path);
+    (*ret)->path = path;
     return 0;
 }
 
