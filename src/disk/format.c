@@ -7,6 +7,7 @@
 
 static const struct disk_format *const formats[IMAGE_FORMATS] = {
     [IMAGE_RAW] = &raw_format,
+    [IMAGE_VHD] = &vhd_format,
     [IMAGE_VHDX] = &vhdx_format,
 };
 

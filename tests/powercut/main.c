@@ -136,19 +136,10 @@ static void offer(struct session *session, const struct job *job, const char *na
         session->failed = true;
 }
 
-/* A format that is not in this build goes by another's name. */
-static bool has_format(unsigned format)
-{
-    enum image_format found = IMAGE_FORMATS;
-
-    return image_format_parse(image_format_name((enum image_format)format), &found) &&
-           found == (enum image_format)format;
-}
-
 static void offer_formats(struct session *session)
 {
     for (unsigned format = 0; format < IMAGE_FORMATS; format++) {
-        for (unsigned i = 0; has_format(format) && i < script_count; i++) {
+        for (unsigned i = 0; i < script_count; i++) {
             const struct job job = {
                 .workload = {.script = &scripts[i], .format = (enum image_format)format}};
             char name[CUT_NAME];
