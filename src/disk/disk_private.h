@@ -114,7 +114,7 @@ struct disk_format {
     int (*check)(struct file *file, bool repair, struct image_check *check);
 };
 
-extern const struct disk_format raw_format, vhdx_format;
+extern const struct disk_format raw_format, vhd_format, vhdx_format;
 
 /* ---- format.c ---- */
 

@@ -7,6 +7,7 @@
 
 static const struct disk_format *const formats[IMAGE_FORMATS] = {
     [IMAGE_RAW] = &raw_format,
+    [IMAGE_VHD] = &vhd_format,
     [IMAGE_VHDX] = &vhdx_format,
 };
 
@@ -73,15 +74,17 @@ enum image_format disk_choose_format(const char *path, unsigned flags)
 static int open_source(const struct disk_source *source, struct disk **ret, struct reason *reason)
 {
     const struct disk_format *format = disk_format(disk_choose_format(source->path, source->flags));
-    auto_free char *path = source->path != NULL ? strdup(source->path) : NULL;
+    char *path = source->path != NULL ? strdup(source->path) : NULL;
 
     if (source->path != NULL && path == NULL)
         return -ENOMEM;
     int error = format->open(source, ret, reason);
-    if (error < 0)
+    if (error < 0) {
+        free(path);
         return error;
+    }
     (*ret)->format = disk_choose_format(source->path, source->flags);
-    (*ret)->path = TAKE_PTR(path);
+    (*ret)->path = path;
     return 0;
 }
 

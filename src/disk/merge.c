@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/cleanup.h"
 #include "disk/disk_private.h"
 
 enum { PIECE = 1 << 20 };
@@ -135,11 +134,12 @@ static int merge_extent(const struct merge *merge, uint8_t *buffer, uint64_t off
 static int merge_all(const struct merge *merge)
 {
     uint64_t capacity = merge->from->geometry.capacity;
-    auto_free uint8_t *buffer = malloc(PIECE);
+    uint8_t *buffer = malloc(PIECE);
     int error = buffer != NULL ? 0 : -ENOMEM;
 
     for (uint64_t offset = 0; error == 0 && offset < capacity;)
         error = merge_extent(merge, buffer, offset, &offset);
+    free(buffer);
     return error;
 }
 

@@ -8,6 +8,7 @@
 #ifndef SCSI_SCSI_PRIVATE_H
 #define SCSI_SCSI_PRIVATE_H
 
+#include "base/bytes.h"
 #include "scsi/scsi.h"
 
 enum {
@@ -25,50 +26,17 @@ enum {
 };
 #define SCSI_MOST_UNMAP (UINT64_C(4) << 30)
 
-/* ---- big-endian fields, as all of SCSI has them ---- */
-
-static inline uint16_t get_be16(const uint8_t *p)
-{
-    return (uint16_t)(p[0] << 8 | p[1]);
-}
+/* ---- fields of three bytes ---- */
 
 static inline uint32_t get_be24(const uint8_t *p)
 {
     return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
 }
 
-static inline uint32_t get_be32(const uint8_t *p)
-{
-    return (uint32_t)get_be16(p) << 16 | get_be16(p + 2);
-}
-
-static inline uint64_t get_be64(const uint8_t *p)
-{
-    return (uint64_t)get_be32(p) << 32 | get_be32(p + 4);
-}
-
-static inline void put_be16(uint8_t *p, uint16_t v)
-{
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
-}
-
 static inline void put_be24(uint8_t *p, uint32_t v)
 {
     p[0] = (uint8_t)(v >> 16);
     put_be16(p + 1, (uint16_t)v);
-}
-
-static inline void put_be32(uint8_t *p, uint32_t v)
-{
-    put_be16(p, (uint16_t)(v >> 16));
-    put_be16(p + 2, (uint16_t)v);
-}
-
-static inline void put_be64(uint8_t *p, uint64_t v)
-{
-    put_be32(p, (uint32_t)(v >> 32));
-    put_be32(p + 4, (uint32_t)v);
 }
 
 /* ---- cdb.c ---- */

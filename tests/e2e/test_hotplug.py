@@ -246,9 +246,9 @@ def test_a_reset_keeps_what_was_attached(partita, kernel, initramfs, tmp_path):
 @pytest.fixture(scope="module")
 def debian(partita, debian_image, tmp_path_factory):
     folder = tmp_path_factory.mktemp("debian")
-    shutil.copy(debian_image, folder / "root.raw")
+    shutil.copy(debian_image, folder / "root.vhdx")
     iso, _ = make_iso(folder, "inside")
-    guest = Debian(partita, "--disk", folder / "root.raw", "--dvd", f"{iso},at=0:9", "--name",
+    guest = Debian(partita, "--disk", folder / "root.vhdx", "--dvd", f"{iso},at=0:9", "--name",
                    NAME + "-debian", cpus=2)
     yield guest
     assert guest.power_off() == 0

@@ -50,11 +50,17 @@ static void try_here(const struct trial *trial, const struct options *options)
         trial_cut(trial, (unsigned)(trial->replay->at * FEW_WAYS + i) % count);
 }
 
-static bool is_wanted(const struct options *options, size_t at, size_t count, uint64_t *seed)
+/* Before a flush most is at stake: all that may be lost earlier may be lost there too. */
+static bool is_wanted(const struct options *options, const struct replay *replay, uint64_t *seed)
 {
+    enum { OFTEN = 4 };
+    const struct cut_log *log = &replay->recorded->log;
+    bool flush = replay->at < log->count && log->events[replay->at].kind == CUT_FLUSH;
+
     if (options->cut >= 0)
-        return at == (size_t)options->cut;
-    return options->all || cut_random(seed, count) < options->cuts;
+        return replay->at == (size_t)options->cut;
+    return options->all ||
+           cut_random(seed, log->count) < (flush ? OFTEN * options->cuts : options->cuts);
 }
 
 static void cut_all(const struct job *job, const struct options *options, const struct run *run,
@@ -81,7 +87,7 @@ static void cut_all(const struct job *job, const struct options *options, const 
             model_follow(model, event->offset, event->length);
         replay_step(&replay);
         if ((model->exists || (model->may_exist && job->workload.script->creates)) &&
-            is_wanted(options, replay.at, run->host.log.count, &seed))
+            is_wanted(options, &replay, &seed))
             try_here(&trial, options);
     }
     replay_release(&replay);
@@ -130,19 +136,10 @@ static void offer(struct session *session, const struct job *job, const char *na
         session->failed = true;
 }
 
-/* A format that is not in this build goes by another's name. */
-static bool has_format(unsigned format)
-{
-    enum image_format found = IMAGE_FORMATS;
-
-    return image_format_parse(image_format_name((enum image_format)format), &found) &&
-           found == (enum image_format)format;
-}
-
 static void offer_formats(struct session *session)
 {
     for (unsigned format = 0; format < IMAGE_FORMATS; format++) {
-        for (unsigned i = 0; has_format(format) && i < script_count; i++) {
+        for (unsigned i = 0; i < script_count; i++) {
             const struct job job = {
                 .workload = {.script = &scripts[i], .format = (enum image_format)format}};
             char name[CUT_NAME];

@@ -154,58 +154,95 @@ void run_flush(struct run *run)
 
 /* ---- writes during a commit ---- */
 
-static int tell_written(struct run *run, uint64_t offset, uint64_t length)
-{
-    return run->disk->ops->written != NULL ? run->disk->ops->written(run->disk, offset, length) : 0;
-}
+enum { MOST_MEANWHILE = 16 };
 
-/* One extent; what needs a commit first has to wait. */
-static void write_meanwhile(void *owner)
+/* A map that needs a commit first is given up. */
+static void begin_transfer(struct run *run)
 {
-    enum { MOST = 16 };
-    struct run *run = owner;
     uint32_t sectors = model_sectors(MODEL_DENSE, run->capacity);
-    uint32_t first = (uint32_t)cut_random(&run->seed, sectors - MOST);
-    uint64_t length = (cut_random(&run->seed, MOST) + 1) * MODEL_SECTOR;
-    uint64_t offset = model_offset(MODEL_DENSE, first);
-    uint8_t bytes[MOST * MODEL_SECTOR];
+    uint32_t first = (uint32_t)cut_random(&run->seed, sectors - MOST_MEANWHILE);
+    uint64_t length = (cut_random(&run->seed, MOST_MEANWHILE) + 1) * MODEL_SECTOR;
     struct disk_extent extent;
 
-    if (run->owed_length != 0 || cut_random(&run->seed, 2) == 0 ||
-        run->disk->ops->map(run->disk, DISK_WRITE, offset, length, &extent) != 0)
+    if (run->disk->ops->map(run->disk, DISK_WRITE, model_offset(MODEL_DENSE, first), length,
+                            &extent) != 0)
         return;
     length = extent.length < length ? extent.length : length;
-    uint32_t count = (uint32_t)(length / MODEL_SECTOR);
-    uint32_t id = note_change(run, first, count, false);
-    for (uint32_t i = 0; i < count; i++)
-        model_fill(bytes + (size_t)i * MODEL_SECTOR, first + i, id);
-    run_must(run, file_write(extent.file, bytes, length, extent.offset), NULL, "write meanwhile");
-    int error = tell_written(run, offset, length);
-    if (error == -EBUSY) {
-        run->owed = offset;
-        run->owed_length = length;
-        return;
-    }
-    run_must(run, error, NULL, "written meanwhile");
+    run->transfer = (struct run_transfer){.stage = RUN_MAPPED,
+                                          .first = first,
+                                          .count = (uint32_t)(length / MODEL_SECTOR),
+                                          .file = extent.file,
+                                          .file_offset = extent.offset};
 }
 
-static void pay(struct run *run)
+static void transfer_bytes(struct run *run)
 {
-    while (run->owed_length != 0) {
-        int error = tell_written(run, run->owed, run->owed_length);
-        if (error == -EBUSY)
-            error = disk_flush(run->disk);
-        else
-            run->owed_length = 0;
-        run_must(run, error, NULL, "written");
+    struct run_transfer *transfer = &run->transfer;
+    uint8_t bytes[MOST_MEANWHILE * MODEL_SECTOR];
+    uint32_t id = note_change(run, transfer->first, transfer->count, false);
+
+    for (uint32_t i = 0; i < transfer->count; i++)
+        model_fill(bytes + (size_t)i * MODEL_SECTOR, transfer->first + i, id);
+    run_must(run,
+             file_write(transfer->file, bytes, (size_t)transfer->count * MODEL_SECTOR,
+                        transfer->file_offset),
+             NULL, "write meanwhile");
+    transfer->stage = RUN_TRANSFERRED;
+}
+
+/* -EBUSY: a commit comes first. */
+static int end_transfer(struct run *run)
+{
+    const struct disk_ops *ops = run->disk->ops;
+    struct run_transfer *transfer = &run->transfer;
+    int error = ops->written != NULL
+                    ? ops->written(run->disk, model_offset(MODEL_DENSE, transfer->first),
+                                   (uint64_t)transfer->count * MODEL_SECTOR)
+                    : 0;
+
+    if (error == -EBUSY)
+        return error;
+    run_must(run, error, NULL, "written meanwhile");
+    transfer->stage = RUN_IDLE;
+    return 0;
+}
+
+static void go_on_writing(struct run *run)
+{
+    for (uint64_t steps = cut_random(&run->seed, 4); steps > 0; steps--) {
+        if (run->transfer.stage == RUN_IDLE)
+            begin_transfer(run);
+        else if (run->transfer.stage == RUN_MAPPED)
+            transfer_bytes(run);
+        else if (end_transfer(run) == -EBUSY)
+            return;
     }
+}
+
+/* Mostly nothing, so that a transfer takes as long as a commit. */
+static void write_meanwhile(void *owner)
+{
+    struct run *run = owner;
+
+    if (cut_random(&run->seed, 4) == 0)
+        go_on_writing(run);
+}
+
+static void finish_transfer(struct run *run)
+{
+    if (run->transfer.stage == RUN_MAPPED)
+        transfer_bytes(run);
+    while (run->transfer.stage == RUN_TRANSFERRED && !run->failed && end_transfer(run) == -EBUSY)
+        run_must(run, disk_flush(run->disk), NULL, "flush");
 }
 
 void run_flush_with_writes(struct run *run)
 {
     const struct disk_ops *ops = run->disk->ops;
-    size_t before = run->history.count;
 
+    go_on_writing(run);
+    /* What is transferred, and not yet said to be written, need not be durable. */
+    size_t before = run->history.count - (run->transfer.stage == RUN_TRANSFERRED);
     ops->commit_prepare(run->disk);
     run->host.owner = run;
     run->host.meanwhile = write_meanwhile;
@@ -214,7 +251,7 @@ void run_flush_with_writes(struct run *run)
     ops->commit_done(run->disk, error);
     run_must(run, error, NULL, "commit");
     cut_mark(&run->host, MARK_FLUSHED, before);
-    pay(run);
+    finish_transfer(run);
 }
 
 /* ---- at random ---- */

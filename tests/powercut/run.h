@@ -15,6 +15,16 @@ enum {
     RUN_CAPACITY = 12 * RUN_MIB,
 };
 
+/* One extent of a write, as a queue carries it out: three steps, between which a commit may be. */
+enum run_stage { RUN_IDLE, RUN_MAPPED, RUN_TRANSFERRED };
+
+struct run_transfer {
+    enum run_stage stage;
+    uint32_t first, count; /* sectors of the model */
+    struct file *file;
+    uint64_t file_offset;
+};
+
 struct run {
     const struct workload *workload;
     struct cut_host host;
@@ -23,7 +33,7 @@ struct run {
     uint64_t seed, capacity;
     char *text; /* MODEL_TEXT bytes; NULL: end the program */
     bool failed;
-    uint64_t owed, owed_length; /* written to a file, and the format does not know yet; bytes */
+    struct run_transfer transfer;
 };
 
 void run_must(struct run *run, int error, const struct reason *reason, const char *what);

@@ -191,12 +191,14 @@ static bool look_again(struct look *look, const struct cut_host *left)
     return well;
 }
 
-/* Cut the sequel, at a few of its changes or at one of them. */
+/* Cut the sequel, at a few of its changes or at one of them; more often in the recovery. */
 static void cut_sequel(struct look *look, const struct run *run, const struct cut_host *left,
                        struct model *model, unsigned way)
 {
     size_t count = run->host.log.count;
     size_t wanted = look->trial->all ? (size_t)SECOND_CUTS : 1;
+    enum { OFTEN = 6 };
+    bool recovers = true;
     struct replay replay;
     struct cut_host host;
 
@@ -205,8 +207,9 @@ static void cut_sequel(struct look *look, const struct run *run, const struct cu
         const struct cut_event *event = &run->host.log.events[replay.at];
         if (event->kind == CUT_MARK)
             model_follow(model, event->offset, event->length);
+        recovers = recovers && event->kind != CUT_MARK;
         replay_step(&replay);
-        if (cut_random(&look->seed, count) >= wanted)
+        if (cut_random(&look->seed, count) >= (recovers ? OFTEN * wanted : wanted))
             continue;
         uint64_t loss = cut_random(&look->seed, trial_ways());
         replay_cut(&replay, ways[loss], &look->seed, &host);

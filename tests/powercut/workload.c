@@ -112,12 +112,12 @@ static void reuse(struct run *run)
 /* As under a queue. */
 static void busy_sessions(struct run *run, const char *image)
 {
-    enum { ROUNDS = 12 };
+    enum { ROUNDS = 20 };
 
     for (unsigned i = 0; i < 3; i++) {
         run_open(run, image);
         for (unsigned k = 0; k < ROUNDS; k++) {
-            run_steps(run, 4);
+            run_steps(run, 2);
             run_flush_with_writes(run);
         }
         run_close(run);
@@ -290,9 +290,18 @@ static void chain(struct run *run)
     sessions(run, "b", 4);
 }
 
+/* Below there is something nearly everywhere, so that what is named too early is seen. */
 static void busy_chain(struct run *run)
 {
-    make_chain(run, 1);
+    enum { MOST_OF_IT = RUN_MIB_SECTORS * 3 / 4 };
+    uint32_t sectors = RUN_CAPACITY / MODEL_SECTOR;
+
+    run_create(run, "base", IMAGE_DYNAMIC, RUN_CAPACITY, NULL);
+    run_open(run, "base");
+    for (uint32_t first = 0; first < sectors; first += RUN_MIB_SECTORS)
+        run_write(run, first, MOST_OF_IT);
+    run_close(run);
+    run_create(run, "a", IMAGE_DIFFERENCING, RUN_CAPACITY, "base");
     run_start(run);
     busy_sessions(run, "a");
 }
@@ -313,20 +322,28 @@ static void merge(struct run *run)
     run_must(run, workload_merge(run->workload, &run->host.host, &reason), &reason, "merge");
 }
 
+/* There is one folder: however the path begins, it leads to the same file. */
+static void long_path(char *ret, size_t length, const char *name)
+{
+    for (size_t i = 0; i < length; i++)
+        ret[i] = i % 2 == 0 ? 'x' : '/';
+    (void)snprintf(ret + length, CUT_NAME, "%s", name);
+}
+
 static void set_parent(struct run *run)
 {
+    enum { LONG = 300 }; /* that its end is in another sector of the file */
     struct reason reason = {""};
     struct disk *base = NULL;
-    char names[2][CUT_NAME] = {"", "./"};
+    char path[LONG + CUT_NAME];
 
     make_chain(run, 1);
     run_start(run);
     for (unsigned i = 0; i < 4; i++) {
         run_must(run, workload_open(run->workload, &run->host.host, "base", 0, &base, &reason),
                  &reason, "open");
-        char *name = names[i % 2];
-        (void)snprintf(name, CUT_NAME, "%s%s", i % 2 == 0 ? "./" : "", image_path(base));
-        const struct image_parent parent = {.path = name, .disk = base};
+        long_path(path, i % 2 == 0 ? (size_t)LONG : 0, image_path(base));
+        const struct image_parent parent = {.path = path, .disk = base};
         run_open(run, "a");
         run_must(run, image_set_parent(run->disk, &parent, &reason), &reason, "set parent");
         run_close(run);
@@ -346,51 +363,42 @@ const struct script scripts[] = {
      .creates = true,
      .perform = make_dynamic,
      .top = "a",
-     .formats = VHD | VHDX},
-    {.name = "create-child",
-     .creates = true,
-     .perform = make_child,
-     .top = "a",
-     .formats = VHD | VHDX},
+     .formats = VHDX},
+    {.name = "create-child", .creates = true, .perform = make_child, .top = "a", .formats = VHDX},
     {.name = "fixed", .perform = fixed, .top = "a", .formats = RAW | VHD | VHDX},
-    {.name = "dynamic", .perform = dynamic, .top = "a", .formats = VHD | VHDX},
+    {.name = "dynamic", .perform = dynamic, .top = "a", .formats = VHDX},
     {.name = "sectors-4k", .perform = dynamic, .top = "a", .formats = VHDX, .align = 8},
     {.name = "chain-4k", .perform = chain, .top = "b", .formats = VHDX, .align = 8},
-    {.name = "idle", .perform = idle_sessions, .top = "a", .formats = VHD | VHDX},
-    {.name = "small-commits", .perform = small_commits, .top = "a", .formats = VHD | VHDX},
-    {.name = "reuse", .perform = reuse, .top = "a", .formats = VHD | VHDX},
-    {.name = "busy", .perform = busy, .top = "a", .formats = VHD | VHDX},
+    {.name = "idle", .perform = idle_sessions, .top = "a", .formats = VHDX},
+    {.name = "small-commits", .perform = small_commits, .top = "a", .formats = VHDX},
+    {.name = "reuse", .perform = reuse, .top = "a", .formats = VHDX},
+    {.name = "busy", .perform = busy, .top = "a", .formats = VHDX},
     {.name = "busy-fixed", .perform = busy_fixed, .top = "a", .formats = RAW | VHD | VHDX},
-    {.name = "busy-chain", .perform = busy_chain, .top = "a", .formats = VHD | VHDX},
+    {.name = "busy-chain", .perform = busy_chain, .top = "a", .formats = VHDX},
     {.name = "wide",
      .perform = wide,
      .top = "a",
-     .formats = VHD | VHDX,
+     .formats = VHDX,
      .stride = UINT64_C(512) * RUN_MIB},
     {.name = "wide-child",
      .perform = wide_child,
      .top = "a",
-     .formats = VHD | VHDX,
+     .formats = VHDX,
      .stride = UINT64_C(512) * RUN_MIB},
-    {.name = "chain", .perform = chain, .top = "b", .formats = VHD | VHDX},
-    {.name = "merge",
-     .perform = merge,
-     .top = "b",
-     .merged = "a",
-     .levels = 1,
-     .formats = VHD | VHDX},
+    {.name = "chain", .perform = chain, .top = "b", .formats = VHDX},
+    {.name = "merge", .perform = merge, .top = "b", .merged = "a", .levels = 1, .formats = VHDX},
     {.name = "merge-to-base",
      .perform = merge,
      .top = "b",
      .merged = "base",
      .levels = 2,
-     .formats = VHD | VHDX},
-    {.name = "resize", .perform = resize, .top = "a", .formats = VHD | VHDX},
+     .formats = VHDX},
+    {.name = "resize", .perform = resize, .top = "a", .formats = VHDX},
     {.name = "resize-fixed", .perform = resize_fixed, .top = "a", .formats = RAW | VHD | VHDX},
     {.name = "resize-child", .perform = resize_child, .top = "a", .formats = VHDX},
-    {.name = "compact", .perform = compact, .top = "a", .formats = VHD | VHDX},
-    {.name = "compact-child", .perform = compact_child, .top = "a", .formats = VHD | VHDX},
-    {.name = "set-parent", .perform = set_parent, .top = "a", .formats = VHD | VHDX},
+    {.name = "compact", .perform = compact, .top = "a", .formats = VHDX},
+    {.name = "compact-child", .perform = compact_child, .top = "a", .formats = VHDX},
+    {.name = "set-parent", .perform = set_parent, .top = "a", .formats = VHDX},
 };
 const unsigned script_count = sizeof(scripts) / sizeof(scripts[0]);
 

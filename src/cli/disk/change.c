@@ -121,7 +121,7 @@ static int compact_disk(const struct tool *tool, struct disk *disk)
 {
     struct progress progress;
     struct image_info before;
-    struct image_info after;
+    struct image_info after = {.file_size = 0};
     struct reason reason = {""};
     int error = image_describe(disk, &before);
 

@@ -133,26 +133,33 @@ static int verify(const struct convert *convert, struct disk *from, struct disk 
 {
     enum { PIECE = 1 << 20 };
     uint64_t capacity = disk_geometry(from)->capacity;
-    auto_free uint8_t *bytes = malloc((size_t)2 * PIECE);
+    uint64_t offset = 0;
+    bool same = true;
+    uint8_t *bytes = malloc((size_t)2 * PIECE);
     int error = bytes != NULL ? 0 : -ENOMEM;
 
-    for (uint64_t offset = 0; error == 0 && offset < capacity; offset += PIECE) {
+    while (error == 0 && same && offset < capacity) {
         size_t length = capacity - offset < PIECE ? (size_t)(capacity - offset) : (size_t)PIECE;
         error = disk_read(from, bytes, length, offset);
         if (error == 0)
             error = disk_read(to, bytes + PIECE, length, offset);
-        if (error == 0 && memcmp(bytes, bytes + PIECE, length) != 0) {
-            cli_error("%s: what was written is not what is read back, near byte %" PRIu64,
-                      convert->tool.verb, offset);
-            return CLI_EXIT_FAILED;
-        }
+        same = error == 0 && memcmp(bytes, bytes + PIECE, length) == 0;
+        offset += length;
     }
-    return error < 0 ? tool_fail(&convert->tool, error, NULL) : 0;
+    free(bytes);
+    if (error < 0)
+        return tool_fail(&convert->tool, error, NULL);
+    if (!same)
+        cli_error("%s: what was written is not what is read back, before byte %" PRIu64,
+                  convert->tool.verb, offset);
+    return same ? 0 : CLI_EXIT_FAILED;
 }
 
 static int copy_to_new_file(struct convert *convert, struct disk *from)
 {
     struct disk *to = NULL;
+
+    progress_catch_signals(); /* from now on there is something to be removed */
     int code = new_file_begin(&convert->tool, &convert->target);
 
     if (code == 0)

@@ -39,7 +39,6 @@ static int wait_for(pid_t pid)
 
 int foreign_to_raw(const struct tool *tool, const char *path, const char *target, char **ret)
 {
-    extern char **environ;
     pid_t pid = 0;
 
     *ret = NULL;

@@ -225,8 +225,10 @@ static int diff_disks(const struct tool *tool, struct disk *one, struct disk *ot
     struct diff diff = {
         .tool = tool, .disks = {one, other}, .array = tool->json ? json_array() : NULL};
 
-    if (bytes == NULL)
+    if (bytes == NULL) {
+        json_decref(diff.array);
         return tool_fail(tool, -ENOMEM, NULL);
+    }
     diff.bytes[0] = bytes;
     diff.bytes[1] = bytes + PIECE;
     int error = compare(&diff);

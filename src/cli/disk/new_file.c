@@ -1,6 +1,8 @@
 /* Files that appear under their name when they are whole and durable, and not before. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,11 +26,12 @@ int new_file_begin(const struct tool *tool, struct new_file *file)
 
 static int sync_folder(const char *path)
 {
+    char folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
-    auto_free char *folder = slash == NULL   ? strdup(".")
-                             : slash == path ? strdup("/")
-                                             : strndup(path, (size_t)(slash - path));
-    auto_close int fd = folder != NULL ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int length = slash == NULL ? 0 : (int)(slash - path) + 1;
+
+    (void)snprintf(folder, sizeof(folder), "%.*s.", length, path);
+    auto_close int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     return fd >= 0 && fsync(fd) == 0 ? 0 : -errno;
 }

@@ -17,12 +17,17 @@ static void note_signal(int number)
     interrupted = 1;
 }
 
-void progress_start(struct progress *progress, const struct tool *tool, const char *what)
+void progress_catch_signals(void)
 {
     const struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESETHAND};
 
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+}
+
+void progress_start(struct progress *progress, const struct tool *tool, const char *what)
+{
+    progress_catch_signals();
     *progress = (struct progress){.what = what,
                                   .quiet = tool->quiet,
                                   .terminal = isatty(STDERR_FILENO) == 1,

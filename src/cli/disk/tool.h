@@ -73,6 +73,7 @@ struct progress {
 };
 
 /* From now on Ctrl-C and SIGTERM end the work in order: progress_step returns -ECANCELED. */
+void progress_catch_signals(void);
 void progress_start(struct progress *progress, const struct tool *tool, const char *what);
 /* A disk_progress_fn; the owner is a struct progress. */
 int progress_step(void *owner, uint64_t done, uint64_t total);

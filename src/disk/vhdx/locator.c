@@ -252,12 +252,14 @@ int vhdx_open_parent(struct vhdx *vhdx, const struct disk_source *source, struct
                                  locator.absolute[0] == '/' ? locator.absolute : "",
                                  base != NULL ? base + 1 : ""};
     struct reason first = {"it names no parent"};
+    bool told = false;
     error = -ENOENT;
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]) && error == -ENOENT; i++) {
         struct reason why = {""};
         error = try_parent(vhdx, &locator, source, names[i], &why);
-        if (why.text[0] != '\0' && (i == 0 || error != -ENOENT))
+        if (why.text[0] != '\0' && (!told || error != -ENOENT))
             first = why;
+        told = told || why.text[0] != '\0';
     }
     return error < 0 ? reason_set(reason, error, "%s", first.text) : 0;
 }
