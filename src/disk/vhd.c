@@ -91,13 +91,19 @@ static void put_geometry(uint8_t *to, uint64_t capacity)
     to[3] = (uint8_t)per_track;
 }
 
+static void put_tag(uint8_t *to, const char *tag)
+{
+    for (unsigned i = 0; i < 4; i++)
+        to[i] = (uint8_t)tag[i];
+}
+
 static void seal(uint8_t footer[FOOTER], uint64_t capacity, uint64_t stale)
 {
     put_be64(footer + CURRENT_SIZE, capacity);
     put_geometry(footer + GEOMETRY, capacity);
     memset(footer + STALE, 0, 12);
     if (stale != UINT64_MAX) {
-        memcpy(footer + STALE, "prtS", 4);
+        put_tag(footer + STALE, "prtS");
         put_be64(footer + STALE + 4, stale);
     }
     put_be32(footer + CHECKSUM, checksum(footer));
@@ -292,7 +298,7 @@ static int vhd_open(const struct disk_source *source, struct disk **ret, struct 
 static int vhd_create(struct file *file, const struct image_layout *layout, struct disk *parent,
                       struct reason *reason)
 {
-    uint8_t footer[FOOTER] = "conectix";
+    uint8_t footer[FOOTER] = {0};
 
     (void)parent;
     if (layout->kind != IMAGE_FIXED)
@@ -300,13 +306,15 @@ static int vhd_create(struct file *file, const struct image_layout *layout, stru
                           "only fixed VHDs can be made; a VHDX can be dynamic or have a parent");
     if (layout->capacity > VHD_MOST || layout->logical_sector != 512)
         return reason_set(reason, -EINVAL, "a VHD has sectors of 512 bytes, up to 2040 GiB");
+    put_tag(footer, "cone");
+    put_tag(footer + 4, "ctix");
     put_be32(footer + FEATURES, 2); /* the reserved bit that is always set */
     put_be32(footer + VERSION, VERSION_1);
     put_be64(footer + DATA_OFFSET, UINT64_MAX);
     put_be32(footer + TIME_STAMP, (uint32_t)(time(NULL) - EPOCH));
-    memcpy(footer + CREATOR, "prtt", 4);
+    put_tag(footer + CREATOR, "prtt");
     put_be32(footer + CREATOR_VERSION, VERSION_1);
-    memcpy(footer + CREATOR_HOST, "Wi2k", 4); /* the specification knows this and "Mac " */
+    put_tag(footer + CREATOR_HOST, "Wi2k"); /* the specification knows this and "Mac " */
     put_be64(footer + ORIGINAL_SIZE, layout->capacity);
     put_be32(footer + DISK_TYPE, TYPE_FIXED);
     if (getrandom(footer + UNIQUE_ID, 16, 0) != 16)
@@ -318,7 +326,7 @@ static int vhd_create(struct file *file, const struct image_layout *layout, stru
 
 static int vhd_check(struct file *file, bool repair, struct image_check *check)
 {
-    uint8_t footer[FOOTER];
+    uint8_t footer[FOOTER] = {0};
     struct reason why = {""};
     uint64_t size = 0;
     int error = file_size(file, &size);

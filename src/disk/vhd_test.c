@@ -111,7 +111,7 @@ static void a_stale_footer_reads_as_zeroes(void **state)
     assert_int_equal(image_resize(f->disk, 8 * MIB, NULL), 0);
     uint8_t *footer = f->memory->bytes + 8 * MIB;
     memcpy(f->memory->bytes + 4 * MIB, old, FOOTER);
-    memcpy(footer + 96, "prtS", 4);
+    put_be32(footer + 96, 0x70727453); /* "prtS" */
     put_be64(footer + 100, 4 * MIB);
     uint32_t sum = 0;
     put_be32(footer + 64, 0);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "cli/disk/tool.h"
 
 /* ---- map ---- */
@@ -221,7 +220,7 @@ static int report(struct diff *diff)
 
 static int diff_disks(const struct tool *tool, struct disk *one, struct disk *other)
 {
-    auto_free uint8_t *bytes = malloc((size_t)2 * PIECE);
+    uint8_t *bytes = malloc((size_t)2 * PIECE);
     struct diff diff = {
         .tool = tool, .disks = {one, other}, .array = tool->json ? json_array() : NULL};
 
@@ -233,6 +232,7 @@ static int diff_disks(const struct tool *tool, struct disk *one, struct disk *ot
     diff.bytes[1] = bytes + PIECE;
     int error = compare(&diff);
     int code = error < 0 ? tool_fail(tool, error, NULL) : report(&diff);
+    free(bytes);
     json_decref(diff.array);
     return code;
 }

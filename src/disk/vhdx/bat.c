@@ -85,7 +85,7 @@ int vhdx_load_bat(struct vhdx *vhdx, struct reason *reason)
         return -ENOMEM;
     vhdx->bat = bat;
     vhdx->bat_dirty = calloc(pages / 8 + 1, 1);
-    vhdx->bitmaps = calloc(vhdx->bitmap_blocks, sizeof(*vhdx->bitmaps));
+    vhdx->bitmaps = calloc(vhdx->bitmap_blocks, sizeof(void *));
     if (vhdx->bat_dirty == NULL || vhdx->bitmaps == NULL)
         return -ENOMEM;
     int error = read_entries(vhdx);

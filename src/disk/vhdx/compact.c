@@ -204,17 +204,14 @@ static int cut_file(struct vhdx *vhdx)
 int vhdx_compact(struct disk *disk, disk_progress_fn progress, void *owner)
 {
     struct vhdx *vhdx = vhdx_of(disk);
-    auto_free uint8_t *buffer = malloc(VHDX_UNIT);
-    struct work work = {.vhdx = vhdx,
-                        .progress = progress,
-                        .owner = owner,
-                        .total = disk->geometry.capacity,
-                        .buffer = buffer};
+    struct work work = {
+        .vhdx = vhdx, .progress = progress, .owner = owner, .total = disk->geometry.capacity};
 
-    if (buffer == NULL)
-        return -ENOMEM;
     if (vhdx->metadata.fixed)
         return -ENOTSUP;
+    work.buffer = malloc(VHDX_UNIT);
+    if (work.buffer == NULL)
+        return -ENOMEM;
     for (uint64_t i = 0; i < vhdx->entries; i++)
         work.total += vhdx_has_room(vhdx->bat[i]) ? vhdx_entry_length(vhdx, i) : 0;
     int error = vhdx_edit_begin(vhdx, VHDX_KEEP_IDENTITY);
@@ -226,5 +223,6 @@ int vhdx_compact(struct disk *disk, disk_progress_fn progress, void *owner)
         error = disk_flush(disk); /* the places that were left are free now */
     if (error == 0)
         error = cut_file(vhdx);
+    free(work.buffer);
     return error < 0 ? error : vhdx_finish(disk);
 }

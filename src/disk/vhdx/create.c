@@ -108,7 +108,7 @@ static int write_fixed_bat(struct file *file, const struct plan *plan)
     enum { PIECE = 8192 };
     uint64_t ratio = UINT64_C(1) << plan->ratio_shift;
     uint64_t entries = vhdx_entry_count(plan->blocks, plan->ratio_shift, false);
-    auto_free uint8_t *bytes = malloc((size_t)PIECE * 8);
+    uint8_t *bytes = malloc((size_t)PIECE * 8);
     int error = bytes != NULL ? 0 : -ENOMEM;
 
     for (uint64_t at = 0; error == 0 && at < entries; at += PIECE) {
@@ -122,6 +122,7 @@ static int write_fixed_bat(struct file *file, const struct plan *plan)
         }
         error = file_write(file, bytes, count * 8, plan->regions.bat.offset + at * 8);
     }
+    free(bytes);
     return error;
 }
 

@@ -47,8 +47,11 @@ static void copy_path(const char *value, char ret[IMAGE_PARENT_SIZE])
 {
     size_t length = strnlen(value, IMAGE_PARENT_SIZE - 1);
 
-    for (size_t i = 0; i < length; i++)
-        ret[i] = value[i] == '\\' ? '/' : value[i];
+    memcpy(ret, value, length);
+    for (size_t i = 0; i < length; i++) {
+        if (ret[i] == '\\')
+            ret[i] = '/';
+    }
     ret[length] = '\0';
 }
 
@@ -169,8 +172,10 @@ static void put_path(struct writer *writer, const char *key, const char *path)
     char value[IMAGE_PARENT_SIZE];
 
     (void)snprintf(value, sizeof(value), "%s", path);
-    for (char *c = value; *c != '\0'; c++)
-        *c = *c == '/' ? '\\' : *c;
+    for (char *c = value; *c != '\0'; c++) {
+        if (*c == '/')
+            *c = '\\';
+    }
     put_pair(writer, key, value);
 }
 
@@ -345,15 +350,28 @@ static int commit_locator(struct vhdx *vhdx, uint8_t *table, const uint8_t *byte
     return error < 0 ? error : vhdx_finish(&vhdx->disk);
 }
 
-int vhdx_set_parent(struct disk *disk, const struct image_parent *parent, struct reason *reason)
+static int replace_locator(struct vhdx *vhdx, const struct vhdx_locator *locator,
+                           struct reason *reason)
 {
     enum { SIZE = 4 * IMAGE_PARENT_SIZE };
-    struct vhdx *vhdx = vhdx_of(disk);
-    struct vhdx_locator locator;
     auto_free uint8_t *bytes = malloc(SIZE + VHDX_TABLE_SIZE);
 
     if (bytes == NULL)
         return -ENOMEM;
+    int length = vhdx_encode_locator(locator, bytes, SIZE);
+    if (length < 0)
+        return reason_set(reason, length, "the parent's path is too long, or no UTF-8");
+    int error = vhdx_read(vhdx, bytes + SIZE, VHDX_TABLE_SIZE, vhdx->regions.metadata.offset);
+    if (error == 0)
+        error = commit_locator(vhdx, bytes + SIZE, bytes, (uint32_t)length);
+    return error < 0 ? reason_set(reason, error, "its name for the parent cannot be changed") : 0;
+}
+
+int vhdx_set_parent(struct disk *disk, const struct image_parent *parent, struct reason *reason)
+{
+    struct vhdx *vhdx = vhdx_of(disk);
+    struct vhdx_locator locator;
+
     if (!vhdx->metadata.has_parent)
         return reason_set(reason, -EINVAL, "the disk has no parent");
     int error = check_parent(vhdx, NULL, parent->disk, reason);
@@ -366,11 +384,5 @@ int vhdx_set_parent(struct disk *disk, const struct image_parent *parent, struct
     locator.linkage2 = (struct partition_guid){{0}};
     if (parent->next_identity != NULL)
         memcpy(locator.linkage2.bytes, parent->next_identity, sizeof(locator.linkage2.bytes));
-    int length = vhdx_encode_locator(&locator, bytes, SIZE);
-    if (length < 0)
-        return reason_set(reason, length, "the parent's path is too long, or no UTF-8");
-    error = vhdx_read(vhdx, bytes + SIZE, VHDX_TABLE_SIZE, vhdx->regions.metadata.offset);
-    if (error == 0)
-        error = commit_locator(vhdx, bytes + SIZE, bytes, (uint32_t)length);
-    return error < 0 ? reason_set(reason, error, "its name for the parent cannot be changed") : 0;
+    return replace_locator(vhdx, &locator, reason);
 }

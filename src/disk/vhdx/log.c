@@ -54,12 +54,12 @@ static void seal_page(const struct vhdx_log *log, unsigned index, uint8_t *descr
 {
     const uint8_t *page = log->pages + (size_t)index * LOG_SECTOR;
 
-    memcpy(descriptor, "desc", 4);
+    vhdx_put_tag(descriptor, "desc", 4);
     memcpy(descriptor + DESCRIPTOR_TRAILING, page + LOG_SECTOR - 4, 4);
     memcpy(descriptor + DESCRIPTOR_LEADING, page, 8);
     put_le64(descriptor + DESCRIPTOR_OFFSET, log->homes[index]);
     put_le64(descriptor + DESCRIPTOR_SEQUENCE, log->sequence);
-    memcpy(sector, "data", 4);
+    vhdx_put_tag(sector, "data", 4);
     put_le32(sector + 4, (uint32_t)(log->sequence >> 32));
     memcpy(sector + 8, page + 8, LOG_SECTOR - 12);
     put_le32(sector + LOG_SECTOR - 4, (uint32_t)log->sequence);
@@ -72,7 +72,7 @@ void vhdx_log_seal(struct vhdx_log *log, uint64_t file_end)
 
     log->entry_length = (size_t)(before + log->count) * LOG_SECTOR;
     memset(entry, 0, (size_t)before * LOG_SECTOR);
-    memcpy(entry, "loge", 4);
+    vhdx_put_tag(entry, "loge", 4);
     put_le32(entry + ENTRY_LENGTH, (uint32_t)log->entry_length);
     put_le32(entry + ENTRY_TAIL, log->head);
     put_le64(entry + ENTRY_SEQUENCE, log->sequence);

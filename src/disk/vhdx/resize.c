@@ -81,12 +81,12 @@ static int grow_memory(struct vhdx *vhdx, uint64_t entries, uint64_t bitmap_bloc
     uint64_t old_pages = vhdx->bat_bytes / VHDX_PAGE;
 
     if (bitmap_blocks > vhdx->bitmap_blocks) {
-        void *bitmaps = reallocarray(vhdx->bitmaps, bitmap_blocks, sizeof(*vhdx->bitmaps));
+        void *bitmaps = reallocarray(vhdx->bitmaps, bitmap_blocks, sizeof(void *));
         if (bitmaps == NULL)
             return -ENOMEM;
         vhdx->bitmaps = bitmaps;
         memset(vhdx->bitmaps + vhdx->bitmap_blocks, 0,
-               (bitmap_blocks - vhdx->bitmap_blocks) * sizeof(*vhdx->bitmaps));
+               (bitmap_blocks - vhdx->bitmap_blocks) * sizeof(void *));
         vhdx->bitmap_blocks = bitmap_blocks;
     }
     if (pages <= old_pages)

@@ -75,7 +75,7 @@ bool vhdx_decode_header(const uint8_t bytes[VHDX_HEADER_SIZE], struct vhdx_heade
 void vhdx_encode_header(const struct vhdx_header *header, uint8_t ret[VHDX_HEADER_SIZE])
 {
     memset(ret, 0, VHDX_HEADER_SIZE);
-    memcpy(ret, "head", 4);
+    vhdx_put_tag(ret, "head", 4);
     put_le64(ret + HEADER_SEQUENCE, header->sequence);
     memcpy(ret + HEADER_FILE_WRITE, header->file_write.bytes, 16);
     memcpy(ret + HEADER_DATA_WRITE, header->data_write.bytes, 16);
@@ -141,7 +141,7 @@ static void encode_region(uint8_t *entry, const struct partition_guid *guid,
 void vhdx_encode_regions(const struct vhdx_regions *regions, uint8_t ret[VHDX_TABLE_SIZE])
 {
     memset(ret, 0, VHDX_TABLE_SIZE);
-    memcpy(ret, "regi", 4);
+    vhdx_put_tag(ret, "regi", 4);
     put_le32(ret + 8, 2);
     encode_region(ret + REGION_ENTRIES, &bat_region, &regions->bat);
     encode_region(ret + REGION_ENTRIES + REGION_ENTRY_SIZE, &metadata_region, &regions->metadata);
@@ -265,7 +265,7 @@ void vhdx_encode_metadata(const struct vhdx_metadata *metadata, uint32_t locator
 
     memset(table, 0, VHDX_TABLE_SIZE);
     memset(items, 0, VHDX_ITEMS_SIZE);
-    memcpy(table, "metadata", 8);
+    vhdx_put_tag(table, "metadata", 8);
     put_le16(table + 10, (uint16_t)count);
     for (unsigned i = 0; i < count; i++) {
         const struct item_kind *kind = &item_kinds[i];

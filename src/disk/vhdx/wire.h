@@ -5,6 +5,8 @@
 #ifndef DISK_VHDX_WIRE_H
 #define DISK_VHDX_WIRE_H
 
+#include <string.h>
+
 #include "base/reason.h"
 #include "disk/partition.h"
 
@@ -26,6 +28,12 @@ enum {
 #define VHDX_MOST_CAPACITY (UINT64_C(64) << 40)
 
 extern const uint8_t vhdx_signature[8];
+
+/* A tag of four or eight letters, without an ending zero. */
+static inline void vhdx_put_tag(uint8_t *to, const char *tag, size_t length)
+{
+    memcpy(to, tag, length);
+}
 
 /* ---- headers, § 2.2.2 ---- */
 
