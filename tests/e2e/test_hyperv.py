@@ -41,6 +41,10 @@ class Debian:
         text = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", self.child.before).replace("\r", "")
         return text.partition("\n")[2].strip()
 
+    def disk(self, lun):
+        """The device at this place: the kernel looks at all at once, and names them as they answer."""
+        return "/dev/" + self.run(f"ls /sys/bus/scsi/devices/*:0:0:{lun}/block")
+
     def power_off(self):
         self.child.sendline("systemctl poweroff")
         self.child.expect(pexpect.EOF, timeout=BOOT_SECONDS)
@@ -69,7 +73,7 @@ def test_the_guest_sees_hyperv(debian):
     clock = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
     assert debian.run(f"cat {clock}") == "hyperv_clocksource_tsc_page"
     assert "Vmbus version:5.3" in debian.run("dmesg | grep Vmbus")
-    assert debian.run("findmnt -no SOURCE /") == "/dev/sda1"
+    assert debian.run("findmnt -no SOURCE /") == debian.disk(0) + "1"
 
 
 def test_its_drivers_do_not_complain(debian):
@@ -85,7 +89,7 @@ def test_every_channel_is_used(debian):
 
 
 def test_what_is_written_is_read_back(debian):
-    said = debian.run("fio --name=v --filename=/dev/sdb --rw=randwrite --bs=4k --size=32M "
+    said = debian.run(f"fio --name=v --filename={debian.disk(1)} --rw=randwrite --bs=4k --size=32M "
                       "--ioengine=psync --numjobs=2 --offset_increment=64M --direct=1 --verify=crc32c "
                       "--do_verify=1 --minimal --group_reporting >/tmp/fio; echo status $?")
     assert "status 0" in said
@@ -93,9 +97,10 @@ def test_what_is_written_is_read_back(debian):
 
 def test_discard_gives_room_back(debian, disks):
     path = disks / "data.raw"
-    debian.run("dd if=/dev/urandom of=/dev/sdb bs=1M seek=160 count=32 oflag=direct status=none; sync")
+    device = debian.disk(1)
+    debian.run(f"dd if=/dev/urandom of={device} bs=1M seek=160 count=32 oflag=direct status=none; sync")
     before = os.stat(path).st_blocks
-    debian.run("blkdiscard -o $((160<<20)) -l $((32<<20)) /dev/sdb")
+    debian.run(f"blkdiscard -o $((160<<20)) -l $((32<<20)) {device}")
     assert before - os.stat(path).st_blocks > 30 * MIB // 512
 
 
@@ -127,8 +132,9 @@ def test_flushed_data_survives_a_kill(partita, debian_image, disks):
     sparse(data, 256 * MIB)
     words = ("--disk", root, "--disk", data)
     guest = Debian(partita, *words)
+    device = guest.disk(1)
     guest.child.sendline("i=0; while :; do i=$((i+1)); printf '%08d' $i >/tmp/n; truncate -s 4096 /tmp/n; "
-                         "dd if=/tmp/n of=/dev/sdb bs=4096 seek=$((51200+i)) oflag=direct conv=fsync "
+                         f"dd if=/tmp/n of={device} bs=4096 seek=$((51200+i)) oflag=direct conv=fsync "
                          "status=none; echo x$i >>/root/log; echo done $i; done")
     guest.child.expect("done 40\r", timeout=240)
     os.kill(guest.child.pid, signal.SIGKILL)
