@@ -9,7 +9,8 @@
  *    a power cut each sector written since then is old or new.
  * 4. After an error of a write, unmap or flush the disk accepts no further change (-EROFS): what
  *    is on the medium is no longer known.
- * 5. One thread at a time for each disk. Images are hostile: each field is checked before its use.
+ * 5. One thread at a time for each disk; disk_copy() reads on one of its own. Images are hostile:
+ * each field is checked before its use.
  */
 #ifndef DISK_DISK_H
 #define DISK_DISK_H
