@@ -29,8 +29,8 @@ def complete(partita, tmp_path):
 
 
 def test_commands(complete):
-    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "stop", "host",
-                            "help", "version"]
+    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "stop", "disk",
+                            "host", "help", "version"]
     assert complete("h") == ["host", "help"]
     assert complete("help", "ho") == ["host"]
 
@@ -40,6 +40,16 @@ def test_options_are_those_of_the_command(complete):
     assert "--test-devices" in complete("run", "")
     assert complete("host", "--") == ["--json", "--help"]
     assert complete("run", "--kernel", "k", "--no") == ["--no-hyperv", "--no-reboot"]
+
+
+def test_verbs_of_disk(complete, tmp_path):
+    assert complete("disk", "") == ["create", "info", "check", "convert", "resize", "compact", "merge",
+                                    "set-parent", "map", "diff", "export-azure"]
+    assert complete("disk", "co") == ["convert", "compact"]
+    assert complete("disk", "check", "--r") == ["--repair"]
+    assert complete("disk", "create", "--kind", "d") == ["dynamic", "differencing"]
+    (tmp_path / "a.vhdx").touch()
+    assert complete("disk", "info", "a") == ["a.vhdx"]
 
 
 def test_values(complete):

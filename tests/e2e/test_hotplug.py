@@ -159,7 +159,9 @@ def test_many_come_and_go_beside_a_busy_disk(hot, tmp_path):
     for turn in range(30):
         if turn % 3 == 0:  # seen and used by the guest, else pulled out from under its search
             place, device = hot.attach(disk)
-            assert hot.shell(f"dd if=/dev/{device} of=/dev/null bs=1M 2>/dev/null && echo read") == "read"
+            # The kernel names a disk before its node is there.
+            assert hot.shell(f"for i in $(seq 50); do dd if=/dev/{device} of=/dev/null bs=1M 2>/dev/null && "
+                             "echo read && break; sleep .2; done") == "read"
         else:
             place = hot.do("attach", disk).split()[-1]
         hot.do("detach", place)
@@ -278,8 +280,9 @@ def test_a_mounted_disk_is_torn_away(partita, debian, tmp_path):
                "& sleep 2")
     order(partita, "detach", "0:5")
     assert not locked(disk)
-    assert debian.run("while [ ! -f /tmp/over ]; do sleep .2; done; cat /tmp/why | head -1").endswith(
-        ("Input/output error", "Read-only file system", "No such file or directory", "No such device"))
+    why = debian.run("while [ ! -f /tmp/over ]; do sleep .2; done; cat /tmp/why | head -1")
+    assert any(text in why for text in ("Input/output error", "Read-only file system",
+                                        "No such file or directory", "No such device"))
     debian.run("umount /mnt")
     assert debian.run("ls /sys/bus/scsi/devices/*:0:0:5/block; ls /dev/$dev").count("No such file") == 2
     order(partita, "attach", disk, "--at", "0:5")
@@ -307,7 +310,8 @@ def test_a_guest_that_ejects_keeps_the_file_in_the_drive(partita, debian):
     assert debian.run(f"{ioctl} 5329 0; {ioctl} 5309 0") == "0 but true\n0 but true"
     assert debian.run(f"{ioctl} 5326 2147483647") == "2"
     assert path() == iso and locked(iso)
-    assert debian.run("dd if=/dev/sr0 bs=2k count=1 2>/dev/null | wc -c") == "2048"
+    assert debian.run("for i in $(seq 50); do [ $(dd if=/dev/sr0 bs=2k count=1 2>/dev/null | wc -c) = 2048 ] "
+                      "&& echo read && break; sleep .2; done") == "read"
     assert debian.run(f"{ioctl} 5326 2147483647") == "4"
     order(partita, "eject", "0:9")
     assert not locked(iso)

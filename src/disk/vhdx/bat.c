@@ -106,8 +106,12 @@ void vhdx_release_bat(struct vhdx *vhdx)
 static int take_range(struct vhdx *vhdx, const char *what, uint64_t offset, uint64_t length,
                       struct reason *reason)
 {
-    int error = vhdx_room_take(&vhdx->room, offset / VHDX_UNIT, length / VHDX_UNIT);
+    uint64_t end = (vhdx->file_size + VHDX_UNIT - 1) & VHDX_OFFSET_MASK;
 
+    if (offset >= end || length > end - offset)
+        return reason_set(reason, -ERANGE, "%s at %#llx lies outside of the file", what,
+                          (unsigned long long)offset);
+    int error = vhdx_room_take(&vhdx->room, offset / VHDX_UNIT, length / VHDX_UNIT);
     return error == -EEXIST ? reason_set(reason, error, "%s at %#llx lies over something else",
                                          what, (unsigned long long)offset)
                             : error;
@@ -118,14 +122,10 @@ static int take_entry(struct vhdx *vhdx, uint64_t index, struct reason *reason)
     bool bitmap = vhdx_is_bitmap_entry(vhdx, index);
     uint64_t offset = vhdx_entry_offset(vhdx->bat[index]);
     uint64_t length = vhdx_entry_length(vhdx, index);
-    uint64_t end = (vhdx->file_size + VHDX_UNIT - 1) & VHDX_OFFSET_MASK;
 
     if (vhdx_state(vhdx->bat[index]) == VHDX_PARTIAL && (bitmap || !vhdx->metadata.has_parent))
         return reason_set(reason, -EINVAL, "entry %llu of the allocation table has a wrong state",
                           (unsigned long long)index);
-    if (offset < VHDX_UNIT || offset >= end || length > end - offset)
-        return reason_set(reason, -ERANGE, "block %llu at %#llx lies outside of the file",
-                          (unsigned long long)index, (unsigned long long)offset);
     return take_range(vhdx, bitmap ? "a sector bitmap" : "a block", offset, length, reason);
 }
 

@@ -599,6 +599,24 @@ static void blocks_in_the_same_place_are_told(void **state)
     assert_int_equal(disk_read(f->disk, f->read, SECTOR, (at - bat) / 8 * MIB), -EIO);
 }
 
+static void regions_outside_of_the_file_are_told(void **state)
+{
+    struct fixture *f = *state;
+    struct memory_file *memory = make_damaged(f);
+    struct reason reason = {""};
+    struct vhdx_header header;
+
+    for (uint64_t at = VHDX_HEADER_0; at <= VHDX_HEADER_1; at += VHDX_HEADER_1 - VHDX_HEADER_0) {
+        assert_true(vhdx_decode_header(memory->bytes + at, &header, &reason));
+        header.log_offset = UINT64_C(1) << 60;
+        vhdx_encode_header(&header, memory->bytes + at);
+    }
+    assert_int_equal(disk_open_with(&f->host.host, "a.vhdx", DISK_WRITABLE, &f->disk, &reason),
+                     -ERANGE);
+    assert_non_null(strstr(reason.text, "the log at 0x1000000000000000 lies outside"));
+    assert_int_equal(check(f, "a.vhdx", false).damages, 1);
+}
+
 static void a_file_that_is_none_is_told(void **state)
 {
     struct fixture *f = *state;
@@ -635,6 +653,7 @@ int main(void)
         TEST(compacting_a_child_keeps_it),
         TEST(one_copy_of_each_is_enough),
         TEST(blocks_in_the_same_place_are_told),
+        TEST(regions_outside_of_the_file_are_told),
         TEST(a_file_that_is_none_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
