@@ -38,7 +38,7 @@ struct bench {
 static void die(const char *what, int error)
 {
     (void)fprintf(stderr, "partita-bench-disk: %s: %s\n", what, strerrordesc_np(-error));
-    exit(1);
+    exit(1); /* NOLINT(concurrency-mt-unsafe): what else runs does not matter now */
 }
 
 static uint64_t next_offset(struct bench *bench)

@@ -21,8 +21,8 @@ static struct file *file;
 static struct disk_pace pace;
 static unsigned ended;
 
-static const enum disk_io_kind uring = DISK_IO_URING;
-static const enum disk_io_kind threads = DISK_IO_THREADS;
+static enum disk_io_kind uring = DISK_IO_URING;
+static enum disk_io_kind threads = DISK_IO_THREADS;
 
 static int create(void **state)
 {
@@ -160,9 +160,9 @@ static void the_best_is_one_of_them(void **state)
 }
 
 /* The tables of cmocka take what the test may change. */
-#define WITH(name, kind)                                                                \
-    {                                                                                   \
-#        name " by " #        kind, name, create, destroy, (void *)(uintptr_t) & (kind) \
+#define WITH(name, kind)                                           \
+    {                                                              \
+#        name " by " #        kind, name, create, destroy, &(kind) \
     }
 
 int main(void)

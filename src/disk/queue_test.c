@@ -34,26 +34,26 @@ static unsigned ended;
 
 static atomic_uint allocations;
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
+void *__real_malloc(size_t size);               /* NOLINT(readability-identifier-naming) */
+void *__real_calloc(size_t count, size_t size); /* NOLINT(readability-identifier-naming) */
+void *__real_realloc(void *old, size_t size);   /* NOLINT(readability-identifier-naming) */
+void *__wrap_malloc(size_t size);               /* NOLINT(readability-identifier-naming) */
+void *__wrap_calloc(size_t count, size_t size); /* NOLINT(readability-identifier-naming) */
+void *__wrap_realloc(void *old, size_t size);   /* NOLINT(readability-identifier-naming) */
 
-void *__wrap_malloc(size_t size)
+void *__wrap_malloc(size_t size) /* NOLINT(readability-identifier-naming) */
 {
     atomic_fetch_add(&allocations, 1);
     return __real_malloc(size);
 }
 
-void *__wrap_calloc(size_t count, size_t size)
+void *__wrap_calloc(size_t count, size_t size) /* NOLINT(readability-identifier-naming) */
 {
     atomic_fetch_add(&allocations, 1);
     return __real_calloc(count, size);
 }
 
-void *__wrap_realloc(void *old, size_t size)
+void *__wrap_realloc(void *old, size_t size) /* NOLINT(readability-identifier-naming) */
 {
     atomic_fetch_add(&allocations, 1);
     return __real_realloc(old, size);
@@ -66,12 +66,12 @@ struct way {
     bool later; /* also what could be moved at once */
     bool gated;
 };
-static const struct way uring = {DISK_IO_URING, true, false};
-static const struct way uring_at_once = {DISK_IO_URING, false, false};
-static const struct way uring_gated = {DISK_IO_URING, false, true};
-static const struct way threads = {DISK_IO_THREADS, true, false};
-static const struct way threads_at_once = {DISK_IO_THREADS, false, false};
-static const struct way threads_gated = {DISK_IO_THREADS, false, true};
+static struct way uring = {DISK_IO_URING, true, false};
+static struct way uring_at_once = {DISK_IO_URING, false, false};
+static struct way uring_gated = {DISK_IO_URING, false, true};
+static struct way threads = {DISK_IO_THREADS, true, false};
+static struct way threads_at_once = {DISK_IO_THREADS, false, false};
+static struct way threads_gated = {DISK_IO_THREADS, false, true};
 
 static struct file *open_file(void)
 {
@@ -649,9 +649,9 @@ static void the_loop_alone_brings_all_to_its_end(void **state)
     assert_true(fake->busy > 0 && fake->unmaps > 0);
 }
 
-#define WITH(name, way)                                                               \
-    {                                                                                 \
-#        name " by " #        way, name, create, destroy, (void *)(uintptr_t) & (way) \
+#define WITH(name, way)                                          \
+    {                                                            \
+#        name " by " #        way, name, create, destroy, &(way) \
     }
 #define BOTH(name)  WITH(name, uring), WITH(name, threads)
 #define GATED(name) WITH(name, uring_gated), WITH(name, threads_gated)
