@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "disk/queue.h"
@@ -79,19 +80,28 @@ static void request_done(struct disk_request *request, int error)
         die("the loop", -ENOMEM);
 }
 
+/* One buffer for all, as qemu-img has it: in large pages, as a guest's memory is. */
+static void make_buffers(struct pattern *pattern, unsigned depth)
+{
+    enum { LARGE_PAGE = 2 << 20 };
+    size_t size = (depth * pattern->length + LARGE_PAGE - 1) & ~(size_t)(LARGE_PAGE - 1);
+    uint8_t *buffers = aligned_alloc(LARGE_PAGE, size);
+
+    if (buffers == NULL)
+        die("memory", -ENOMEM);
+    (void)madvise(buffers, size, MADV_HUGEPAGE);
+    memset(buffers, 1, size);
+    for (unsigned i = 0; i < depth; i++)
+        pattern->workers[i] = (struct worker){
+            .pattern = pattern, .piece = {buffers + i * pattern->length, pattern->length}};
+}
+
 static uint64_t run(struct pattern *pattern, unsigned depth)
 {
     uint64_t start = clock_monotonic_ns();
 
-    for (unsigned i = 0; i < depth; i++) {
-        struct worker *worker = &pattern->workers[i];
-        worker->pattern = pattern;
-        worker->piece = (struct iovec){malloc(pattern->length), pattern->length};
-        if (worker->piece.iov_base == NULL)
-            die("memory", -ENOMEM);
-        memset(worker->piece.iov_base, (int)i + 1, pattern->length);
-        submit(worker);
-    }
+    for (unsigned i = 0; i < depth; i++)
+        submit(&pattern->workers[i]);
     int error = loop_run(pattern->loop);
     if (error < 0)
         die("the loop", error);
@@ -125,6 +135,7 @@ int main(int argc, char **argv)
         error = disk_queue_start(pattern.disk, io);
     if (error < 0)
         die("a queue", error);
+    make_buffers(&pattern, depth);
     uint64_t took = run(&pattern, depth);
     error = disk_close(pattern.disk);
     if (error < 0)
