@@ -312,7 +312,8 @@ static int vhd_create(struct file *file, const struct image_layout *layout, stru
     put_be32(footer + VERSION, VERSION_1);
     put_be64(footer + DATA_OFFSET, UINT64_MAX);
     put_be32(footer + TIME_STAMP, (uint32_t)(time(NULL) - EPOCH));
-    put_tag(footer + CREATOR, "prtt");
+    /* Others believe the size of a few creators only, of all else the geometry, which is rounded. */
+    put_tag(footer + CREATOR, "win ");
     put_be32(footer + CREATOR_VERSION, VERSION_1);
     put_tag(footer + CREATOR_HOST, "Wi2k"); /* the specification knows this and "Mac " */
     put_be64(footer + ORIGINAL_SIZE, layout->capacity);

@@ -78,7 +78,7 @@ static void it_keeps_what_is_written(void **state)
     assert_int_equal(disk_read(f->disk, sector, SECTOR, 4 * MIB - SECTOR), 0);
     assert_int_equal(sector[SECTOR - 1], 0x42);
     assert_int_equal(image_describe(f->disk, &info), 0);
-    assert_string_equal(info.creator, "prtt");
+    assert_string_equal(info.creator, "win ");
     assert_int_equal(info.kind, IMAGE_FIXED);
 }
 

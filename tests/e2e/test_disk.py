@@ -110,6 +110,31 @@ def test_foreign_images_are_converted(disk, tmp_path):
     assert left == {"a.raw", "a.qcow2", "a.vmdk", "qcow2.vhdx", "vmdk.vhdx"}
 
 
+@pytest.mark.parametrize("kind", ["fixed", "dynamic"])
+def test_vhds_of_qemu_are_converted(disk, tmp_path, kind):
+    raw = patchwork(tmp_path / "a.raw", 64 * MIB, seed=4)
+    path = tmp_path / "q.vhd"
+    qemu_img("convert", "-f", "raw", "-O", "vpc", "-o", f"subformat={kind},force_size=on", raw, path)
+    disk("convert", path, tmp_path / "a.vhdx")
+    assert "the same" in disk("diff", raw, tmp_path / "a.vhdx").stdout
+    if kind == "fixed":
+        disk("check", path)
+        assert info(disk, path)["size"] == 64 * MIB
+    else:
+        assert "dynamic VHD" in disk("info", path, code=3).stderr
+
+
+def test_our_vhds_are_read_by_others(disk, tmp_path):
+    raw = patchwork(tmp_path / "a.raw", 64 * MIB + 512, seed=5)
+    disk("convert", raw, tmp_path / "a.vhd", "--kind", "fixed")
+    assert "Images are identical" in qemu_img("compare", "-f", "raw", "-F", "vpc", raw, tmp_path / "a.vhd")
+    disk("export-azure", raw, tmp_path / "azure.vhd")
+    assert os.path.getsize(tmp_path / "azure.vhd") == 65 * MIB + 512
+    said = subprocess.run(["vhdiinfo", tmp_path / "azure.vhd"], capture_output=True, text=True, check=True).stdout
+    assert "Fixed" in said and str(65 * MIB) in said
+    assert "the same" in disk("diff", raw, tmp_path / "azure.vhd").stdout
+
+
 # ---- verbs ----
 
 @pytest.mark.parametrize("suffix", FORMATS)
