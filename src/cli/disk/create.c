@@ -89,7 +89,7 @@ const struct cli_option disk_create_options[] = {
      "dynamic, fixed (raw is), or differencing (with --parent)", take_kind},
     {"parent", 'p', CLI_FILE, "FILE", NULL, "make a child: what is written stays off FILE",
      take_parent},
-    {"block-size", 'b', CLI_TEXT, "SIZE", NULL, "unit of allocation; VHDX 1M to 256M (32M)",
+    {"block-size", 'b', CLI_TEXT, "SIZE", NULL, "unit of allocation; VHDX 1M to 256M (32M), VHD from 512K (2M)",
      take_block},
     {"sector", 0, CLI_WORDS, "BYTES", "512 4096", "logical sector of a VHDX (512)", take_sector},
     {"physical-sector", 0, CLI_WORDS, "BYTES", "512 4096", "what a VHDX tells its guest (4096)",
