@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -16,6 +17,15 @@ static unsigned descriptor_sectors(unsigned count)
            LOG_SECTOR;
 }
 
+/* Mapped: most of them are never used, and an image that is only opened costs nothing for them. */
+static uint8_t *map_sectors(size_t count)
+{
+    void *bytes = mmap(NULL, count * LOG_SECTOR, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return bytes != MAP_FAILED ? bytes : NULL;
+}
+
 int vhdx_log_init(struct vhdx_log *log, const struct vhdx_header *header)
 {
     unsigned half = header->log_length / LOG_SECTOR / 2;
@@ -23,16 +33,20 @@ int vhdx_log_init(struct vhdx_log *log, const struct vhdx_header *header)
     *log = (struct vhdx_log){.offset = header->log_offset, .length = header->log_length};
     log->most = half - descriptor_sectors(half);
     log->homes = calloc(log->most, sizeof(*log->homes));
-    log->pages = calloc(log->most, LOG_SECTOR);
-    log->entry = calloc(half, LOG_SECTOR);
-    return log->homes != NULL && log->pages != NULL && log->entry != NULL ? 0 : -ENOMEM;
+    log->pages = map_sectors((size_t)log->most + half);
+    if (log->homes == NULL || log->pages == NULL)
+        return -ENOMEM;
+    log->entry = log->pages + (size_t)log->most * LOG_SECTOR;
+    return 0;
 }
 
 void vhdx_log_release(struct vhdx_log *log)
 {
+    size_t half = log->length / LOG_SECTOR / 2;
+
     free(log->homes);
-    free(log->pages);
-    free(log->entry);
+    if (log->pages != NULL)
+        (void)munmap(log->pages, (log->most + half) * LOG_SECTOR);
 }
 
 void vhdx_log_restart(struct vhdx_log *log, const struct partition_guid *guid)

@@ -22,7 +22,8 @@ struct vhdx_replay {
     struct vhdx_change *changes; /* in their order */
     size_t count;
     uint64_t file_end; /* the file is at least that long */
-    uint8_t *log;      /* what the changes point into */
+    uint8_t *log;      /* what the changes point into; mapped */
+    size_t log_length;
 };
 
 /*
@@ -46,7 +47,7 @@ struct vhdx_log {
     struct partition_guid guid;
     unsigned most, count;   /* pages in one entry */
     uint64_t *homes;        /* where each page belongs */
-    uint8_t *pages, *entry; /* the entry is made when it is sealed */
+    uint8_t *pages, *entry; /* one mapping; the entry is made when it is sealed */
     size_t entry_length;
 };
 

@@ -1,13 +1,14 @@
 /*
  * What a log holds after an unclean end: the newest sequence of whole entries, MS-VHDX § 2.3.3.
  *
- * The log is read once, into memory. An entry counts when all of it is consistent: that is looked
- * at before its checksum is made, so that overlapping entries of a hostile log cost no more than
- * its length.
+ * The log is read once, into memory, but for its holes. An entry counts when all of it is
+ * consistent: that is looked at before its checksum is made, so that overlapping entries of a
+ * hostile log cost no more than its length.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -117,8 +118,30 @@ struct log_index {
     size_t count;
     uint32_t *by_sector; /* index + 1 */
 };
+#define LOOK_HERE UINT32_MAX /* while it is made: the sector is none of a hole */
 
-static int index_log(const struct log_view *view, struct log_index *index)
+static int read_log(const struct log_view *view, struct file *file, uint64_t offset,
+                    struct log_index *index)
+{
+    int error = 0;
+
+    for (uint64_t at = 0; error == 0 && at < view->length;) {
+        uint64_t stop = 0;
+        bool data = true;
+        error = file_extent(file, offset + at, &stop, &data);
+        uint64_t end = stop - offset < view->length ? stop - offset : view->length;
+        if (error == 0 && data) {
+            error = file_read(file, view->bytes + at, end - at, offset + at);
+            memset(index->by_sector + at / LOG_SECTOR, 0xff,
+                   ((end + LOG_SECTOR - 1) / LOG_SECTOR - at / LOG_SECTOR) * sizeof(uint32_t));
+        }
+        at = end;
+    }
+    return error;
+}
+
+static int index_log(const struct log_view *view, struct file *file, uint64_t offset,
+                     struct log_index *index)
 {
     uint32_t sectors = view->length / LOG_SECTOR;
 
@@ -126,12 +149,13 @@ static int index_log(const struct log_view *view, struct log_index *index)
     index->entries = calloc(sectors, sizeof(*index->entries));
     if (index->by_sector == NULL || index->entries == NULL)
         return -ENOMEM;
-    for (uint32_t i = 0; i < sectors; i++) {
-        if (!read_entry(view, i * LOG_SECTOR, &index->entries[index->count]))
-            continue;
-        index->by_sector[i] = (uint32_t)++index->count;
+    int error = read_log(view, file, offset, index);
+    for (uint32_t i = 0; error == 0 && i < sectors; i++) {
+        bool valid = index->by_sector[i] == LOOK_HERE &&
+                     read_entry(view, i * LOG_SECTOR, &index->entries[index->count]);
+        index->by_sector[i] = valid ? (uint32_t)++index->count : 0;
     }
-    return 0;
+    return error;
 }
 
 static const struct log_entry *entry_at(const struct log_view *view, const struct log_index *index,
@@ -247,14 +271,15 @@ int vhdx_replay_read(struct file *file, const struct vhdx_header *header, struct
     *ret = (struct vhdx_replay){0};
     if (memcmp(&header->log, &none, sizeof(none)) == 0)
         return 0;
-    ret->log = malloc(header->log_length);
-    if (ret->log == NULL)
+    void *log = mmap(NULL, header->log_length, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (log == MAP_FAILED)
         return -ENOMEM;
+    ret->log = log;
+    ret->log_length = header->log_length;
     const struct log_view view = {
         .bytes = ret->log, .length = header->log_length, .guid = &header->log};
-    int error = file_read(file, ret->log, header->log_length, header->log_offset);
-    if (error == 0)
-        error = index_log(&view, &index);
+    int error = index_log(&view, file, header->log_offset, &index);
     if (error == 0)
         error = collect(&view, &index, ret);
     free(index.entries);
@@ -307,6 +332,7 @@ void vhdx_replay_patch(const struct vhdx_replay *replay, uint8_t *bytes, size_t 
 void vhdx_replay_release(struct vhdx_replay *replay)
 {
     free(replay->changes);
-    free(replay->log);
+    if (replay->log != NULL)
+        (void)munmap(replay->log, replay->log_length);
     *replay = (struct vhdx_replay){0};
 }
