@@ -44,7 +44,7 @@ def test_options_are_those_of_the_command(complete):
 
 def test_verbs_of_disk(complete, tmp_path):
     assert complete("disk", "") == ["create", "info", "check", "convert", "resize", "compact", "merge",
-                                    "set-parent", "map", "diff", "export-azure"]
+                                    "set-parent", "map", "diff", "mount", "unmount", "export-azure"]
     assert complete("disk", "co") == ["convert", "compact"]
     assert complete("disk", "check", "--r") == ["--repair"]
     assert complete("disk", "create", "--kind", "d") == ["dynamic", "differencing"]

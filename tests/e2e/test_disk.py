@@ -99,6 +99,28 @@ def test_qemu_writes_into_ours_and_we_into_qemus(disk, tmp_path):
         assert content[offset:offset + length] == bytes([number + 65]) * length
 
 
+def test_logs_that_qemu_left_are_carried_out(disk, tmp_path):
+    """Killed at each of its writes in turn; QEMU's own recovery says what must be read then."""
+    path, copy, raw = tmp_path / "q.vhdx", tmp_path / "copy.vhdx", tmp_path / "a.raw"
+    logs = 0
+    for number in range(1, 13):
+        path.unlink(missing_ok=True)
+        qemu_img("create", "-q", "-f", "vhdx", path, "256M")
+        subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", f"inject=pwrite64:signal=KILL:when={number}", "qemu-io",
+                        "-f", "vhdx", "-i", "threads", "-c", "write -P 1 0 1M", "-c", "write -P 2 100M 1M", path],
+                       capture_output=True, check=False)
+        copy.write_bytes(path.read_bytes())
+        logs += info(disk, path)["dirty"]
+        disk("convert", path, raw, "--force")
+        subprocess.run(["qemu-img", "check", "-q", "-r", "all", "-f", "vhdx", copy], check=False)
+        assert "Images are identical" in qemu_img("compare", "-f", "raw", "-F", "vhdx", raw, copy)
+        disk("check", path, "--repair")
+        assert not info(disk, path)["dirty"]
+        qemu_img("check", "-f", "vhdx", path)
+        assert "the same" in disk("diff", raw, path).stdout
+    assert logs > 0
+
+
 def test_foreign_images_are_converted(disk, tmp_path):
     raw = patchwork(tmp_path / "a.raw", 64 * MIB, seed=3)
     for suffix in ("qcow2", "vmdk"):

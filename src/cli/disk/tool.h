@@ -108,5 +108,7 @@ TOOL_VERB(disk_merge);
 TOOL_VERB(disk_set_parent);
 TOOL_VERB(disk_map);
 TOOL_VERB(disk_diff);
+TOOL_VERB(disk_mount);
+TOOL_VERB(disk_unmount);
 
 #endif
