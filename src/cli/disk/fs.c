@@ -50,7 +50,19 @@ static bool is_read_only(const struct fs *fs)
 /* ---- bytes: the disk has sectors ---- */
 
 /* One sector, of which some bytes are wanted. */
-static int move_part(struct disk *disk, char *to, const char *from, size_t length, uint64_t offset)
+static int read_part(struct disk *disk, char *to, size_t length, uint64_t offset)
+{
+    uint32_t sector = disk_geometry(disk)->logical_sector;
+    uint64_t within = offset % sector;
+    char bytes[SECTOR_MOST];
+    int error = disk_read(disk, bytes, sector, offset - within);
+
+    if (error == 0)
+        memcpy(to, bytes + within, length);
+    return error;
+}
+
+static int write_part(struct disk *disk, const char *from, size_t length, uint64_t offset)
 {
     uint32_t sector = disk_geometry(disk)->logical_sector;
     uint64_t within = offset % sector;
@@ -59,10 +71,6 @@ static int move_part(struct disk *disk, char *to, const char *from, size_t lengt
 
     if (error < 0)
         return error;
-    if (to != NULL) {
-        memcpy(to, bytes + within, length);
-        return 0;
-    }
     memcpy(bytes + within, from, length);
     return disk_write(disk, bytes, sector, offset - within);
 }
@@ -79,22 +87,29 @@ static size_t piece_of(const struct disk *disk, uint64_t offset, size_t length, 
     return length < left ? length : left;
 }
 
-/* One of `to` and `from` is NULL. */
-static int move_bytes(struct disk *disk, char *to, const char *from, size_t length, uint64_t offset)
+static int read_bytes(struct disk *disk, char *to, size_t length, uint64_t offset)
 {
     int error = 0;
 
     for (size_t done = 0; error == 0 && done < length;) {
         bool whole = false;
         size_t piece = piece_of(disk, offset + done, length - done, &whole);
-        char *part_to = to != NULL ? to + done : NULL;
-        const char *part_from = from != NULL ? from + done : NULL;
-        if (!whole)
-            error = move_part(disk, part_to, part_from, piece, offset + done);
-        else if (to != NULL)
-            error = disk_read(disk, part_to, piece, offset + done);
-        else
-            error = disk_write(disk, part_from, piece, offset + done);
+        error = whole ? disk_read(disk, to + done, piece, offset + done)
+                      : read_part(disk, to + done, piece, offset + done);
+        done += piece;
+    }
+    return error;
+}
+
+static int write_bytes(struct disk *disk, const char *from, size_t length, uint64_t offset)
+{
+    int error = 0;
+
+    for (size_t done = 0; error == 0 && done < length;) {
+        bool whole = false;
+        size_t piece = piece_of(disk, offset + done, length - done, &whole);
+        error = whole ? disk_write(disk, from + done, piece, offset + done)
+                      : write_part(disk, from + done, piece, offset + done);
         done += piece;
     }
     return error;
@@ -108,8 +123,7 @@ static int zero_bytes(struct disk *disk, uint64_t length, uint64_t offset)
     while (error == 0 && length > 0) {
         bool whole = false;
         size_t piece = piece_of(disk, offset, length, &whole);
-        error =
-            whole ? disk_unmap(disk, offset, piece) : move_part(disk, NULL, zeroes, piece, offset);
+        error = whole ? disk_unmap(disk, offset, piece) : write_part(disk, zeroes, piece, offset);
         offset += piece;
         length -= piece;
     }
@@ -187,7 +201,7 @@ static int fs_read(const char *path, char *to, size_t size, off_t offset,
     if (file == NULL || offset < 0)
         return -ENOENT;
     uint64_t at = clip(file, offset, &length);
-    int error = move_bytes(this_fs()->disk, to, NULL, length, at);
+    int error = read_bytes(this_fs()->disk, to, length, at);
     return error < 0 ? error : (int)length;
 }
 
@@ -203,7 +217,7 @@ static int fs_write(const char *path, const char *from, size_t size, off_t offse
     uint64_t at = clip(file, offset, &length);
     if (length == 0 && size != 0)
         return -ENOSPC;
-    int error = move_bytes(this_fs()->disk, NULL, from, length, at);
+    int error = write_bytes(this_fs()->disk, from, length, at);
     return error < 0 ? error : (int)length;
 }
 

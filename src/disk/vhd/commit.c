@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "disk/vhd/vhd.h"
 
 /* ---- what is dirty ---- */
@@ -171,7 +170,7 @@ static int write_table(const struct vhd *vhd, uint64_t offset, uint32_t entries)
 {
     enum { PIECE = 256 }; /* sectors */
     uint64_t count = vhd_table_bytes(entries) / VHD_SECTOR;
-    auto_free uint8_t *bytes = malloc((size_t)PIECE * VHD_SECTOR);
+    uint8_t *bytes = malloc((size_t)PIECE * VHD_SECTOR);
     int error = bytes != NULL ? 0 : -ENOMEM;
 
     for (uint64_t first = 0; error == 0 && first < count; first += PIECE) {
@@ -180,6 +179,7 @@ static int write_table(const struct vhd *vhd, uint64_t offset, uint32_t entries)
             encode_table(vhd, (uint32_t)(first + i), bytes + i * VHD_SECTOR);
         error = file_write(vhd->disk.file, bytes, piece * VHD_SECTOR, offset + first * VHD_SECTOR);
     }
+    free(bytes);
     return error;
 }
 

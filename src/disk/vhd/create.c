@@ -24,7 +24,7 @@ int vhd_write_empty_table(struct file *file, uint64_t offset, uint32_t entries)
 {
     enum { PIECE = 1 << 16 };
     uint64_t end = offset + vhd_table_bytes(entries);
-    auto_free uint8_t *bytes = malloc(PIECE);
+    uint8_t *bytes = malloc(PIECE);
     int error = bytes != NULL ? 0 : -ENOMEM;
 
     if (error == 0)
@@ -32,6 +32,7 @@ int vhd_write_empty_table(struct file *file, uint64_t offset, uint32_t entries)
     for (; error == 0 && offset < end; offset += PIECE)
         error =
             file_write(file, bytes, end - offset < PIECE ? (size_t)(end - offset) : PIECE, offset);
+    free(bytes);
     return error;
 }
 

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/cleanup.h"
 #include "disk/utf16.h"
 #include "disk/vhd/vhd.h"
 
@@ -173,16 +172,19 @@ int vhd_set_parent(struct disk *disk, const struct image_parent *parent, struct 
         return error;
     if (parent->path == NULL && !vhd_parent_path(vhd, path))
         return reason_set(reason, -EINVAL, "it names no parent");
-    auto_free uint8_t *names = malloc(VHD_NAMES);
+    uint8_t *names = malloc(VHD_NAMES);
     if (names == NULL)
         return -ENOMEM;
     error = vhd_name_parent(parent->disk, parent->path != NULL ? parent->path : path, &named, names,
                             &length);
     if (error < 0)
-        return reason_set(reason, error, "the parent's path is too long, or no UTF-8");
+        error = reason_set(reason, error, "the parent's path is too long, or no UTF-8");
     const struct vhd_new_header new = {.capacity = disk->geometry.capacity,
                                        .parent = &named,
                                        .names = names,
                                        .names_length = length};
-    return disk_latch(disk, vhd_replace_header(vhd, &new));
+    if (error == 0)
+        error = disk_latch(disk, vhd_replace_header(vhd, &new));
+    free(names);
+    return error;
 }

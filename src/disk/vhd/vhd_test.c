@@ -158,7 +158,9 @@ static int open_image(struct fixture *f, const char *name, unsigned flags, struc
     f->disk = NULL;
     int error = disk_open_with(&f->host.host, name, flags, &f->disk, reason);
     struct fixture_file *file = fixture_find(&f->host, name);
-    f->memory = file != NULL ? &file->memory : NULL;
+    if (file == NULL)
+        abort();
+    f->memory = &file->memory;
     return error;
 }
 
