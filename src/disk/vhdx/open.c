@@ -145,12 +145,8 @@ static int prepare_writing(struct vhdx *vhdx, struct reason *reason)
 {
     int error = vhdx_load_room(vhdx, reason);
 
-    if (error == 0)
-        error = vhdx_log_init(&vhdx->log, &vhdx->header);
-    if (error < 0)
-        return error;
-    vhdx->dirty = calloc(vhdx->log.most, sizeof(*vhdx->dirty));
-    return vhdx->dirty != NULL ? 0 : -ENOMEM;
+    vhdx_log_init(&vhdx->log, &vhdx->header);
+    return error;
 }
 
 static int open_all(struct vhdx *vhdx, const struct disk_source *source, struct reason *reason)

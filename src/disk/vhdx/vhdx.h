@@ -50,7 +50,7 @@ struct vhdx {
     uint8_t *bat_dirty;                 /* a bit a page */
     struct vhdx_bitmap_block **bitmaps; /* by sector bitmap block; NULL: nothing read */
     uint64_t bitmap_blocks, bitmap_pages_loaded;
-    struct vhdx_dirty_page *dirty; /* `log.most` of them at most */
+    struct vhdx_dirty_page *dirty; /* `log.most` of them at most; from the first session on */
     unsigned dirty_count;
     struct vhdx_room room;     /* writable only */
     uint64_t file_size;        /* bytes, as map() has made it */
@@ -119,6 +119,8 @@ void vhdx_new_guid(struct partition_guid *ret);
 
 /* ---- commit.c ---- */
 
+/* Before the first change, which the next commit lets go on: memory for it, and a session. */
+int vhdx_want_session(struct vhdx *vhdx);
 bool vhdx_bat_page_is_dirty(const struct vhdx *vhdx, uint64_t page);
 /* Will so many more pages fit into the next commit? */
 bool vhdx_has_dirty_room(const struct vhdx *vhdx, unsigned pages);

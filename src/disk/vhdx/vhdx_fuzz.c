@@ -40,17 +40,46 @@ static struct page_file *page_file_of(struct file *file)
     return (struct page_file *)(void *)file; /* its first member */
 }
 
+/* Pages that were given back are used again: an allocator that looks for mistakes is slow. */
+union free_page {
+    union free_page *next;
+    uint8_t bytes[VHDX_PAGE];
+};
+
+static union free_page *free_pages;
+
+static uint8_t *take_page(void)
+{
+    union free_page *page = free_pages;
+
+    if (page != NULL)
+        free_pages = page->next;
+    else
+        page = malloc(sizeof(*page));
+    if (page == NULL)
+        abort();
+    return page->bytes;
+}
+
+static void release_page(uint8_t *bytes)
+{
+    union free_page *page = (union free_page *)(void *)bytes;
+
+    page->next = free_pages;
+    free_pages = page;
+}
+
 static uint8_t *page_for_writing(struct page_file *file, uint64_t index)
 {
     const uint8_t *old = file->sound != NULL ? file->sound->pages[index] : NULL;
 
     if (file->pages[index] != NULL && file->pages[index] != old)
         return file->pages[index];
-    uint8_t *page = calloc(1, VHDX_PAGE);
-    if (page == NULL)
-        abort();
+    uint8_t *page = take_page();
     if (old != NULL && file->pages[index] != NULL)
         memcpy(page, old, VHDX_PAGE);
+    else
+        memset(page, 0, VHDX_PAGE);
     file->pages[index] = page;
     if (file->sound != NULL)
         file->changed[file->changed_count++ % (4 * PAGES)] = (unsigned)index;
@@ -64,7 +93,7 @@ static void drop_page(struct page_file *file, uint64_t index)
     if (file->pages[index] == NULL)
         return;
     if (file->pages[index] != old)
-        free(file->pages[index]);
+        release_page(file->pages[index]);
     else
         file->changed[file->changed_count++ % (4 * PAGES)] = (unsigned)index;
     file->pages[index] = NULL;
@@ -157,11 +186,12 @@ static int page_extent(struct file *file, uint64_t offset, uint64_t *ret_end, bo
 {
     const struct page_file *from = page_file_of(file);
     uint64_t page = offset / VHDX_PAGE;
+    uint64_t end = (from->size + VHDX_PAGE - 1) / VHDX_PAGE; /* behind it is no page */
 
-    *ret_data = page < PAGES && from->pages[page] != NULL;
-    while (page < PAGES && (from->pages[page] != NULL) == *ret_data)
+    *ret_data = page < end && from->pages[page] != NULL;
+    while (page < end && (from->pages[page] != NULL) == *ret_data)
         page++;
-    *ret_end = page < PAGES ? page * VHDX_PAGE : (uint64_t)INT64_MAX;
+    *ret_end = page < end || *ret_data ? page * VHDX_PAGE : (uint64_t)INT64_MAX;
     return 0;
 }
 
@@ -185,8 +215,8 @@ static void put_back(struct page_file *file)
 {
     for (unsigned i = 0; i < file->changed_count && i < 4 * PAGES; i++) {
         unsigned index = file->changed[i];
-        if (file->pages[index] != file->sound->pages[index])
-            free(file->pages[index]);
+        if (file->pages[index] != NULL && file->pages[index] != file->sound->pages[index])
+            release_page(file->pages[index]);
         file->pages[index] = file->sound->pages[index];
     }
     file->changed_count = 0;
@@ -220,12 +250,16 @@ static void must(int error)
         abort();
 }
 
+/* Two blocks in part, one that is freed again, one of a few sectors; little of it all is data. */
 static void fill(struct disk *disk, uint8_t value)
 {
-    static uint8_t bytes[2 * MIB];
+    enum { PIECE = 16 << 10 };
+    static const uint64_t places[] = {MIB / 2, MIB - PIECE, MIB, 2 * MIB, 2 * MIB + MIB / 2};
+    static uint8_t bytes[PIECE];
 
     memset(bytes, value, sizeof(bytes));
-    must(disk_write(disk, bytes, 2 * MIB, MIB / 2));
+    for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        must(disk_write(disk, bytes, PIECE, places[i]));
     must(disk_write(disk, bytes, 3 * SECTOR, 5 * MIB + value * (uint64_t)SECTOR));
     must(disk_unmap(disk, MIB, MIB));
     must(disk_flush(disk));
@@ -282,15 +316,12 @@ static unsigned take(struct input *input)
 
 static void seal(struct page_file *file, uint64_t offset, size_t length, size_t sum_at)
 {
-    uint8_t *bytes = calloc(1, length);
+    static uint8_t bytes[MIB];
 
-    if (bytes == NULL)
-        abort();
     (void)page_read(&file->file, bytes, length, offset);
     put_le32(bytes + sum_at, 0);
     put_le32(bytes + sum_at, crc32c(0, bytes, length));
     must(page_write(&file->file, bytes + sum_at, 4, offset + sum_at));
-    free(bytes);
 }
 
 /* Entries of the log, as long as they say that they are. */
@@ -305,11 +336,14 @@ static void seal_log(struct page_file *file)
     }
 }
 
-static void spoil(struct page_file *file, struct input *input, bool child)
+enum place { HEADER_0 = 1, HEADER_1, REGIONS_0, LOG_FIRST, LOG_SECOND = 9, REGIONS_1, PLACES = 12 };
+
+/* Returns a bit for each place that was changed. */
+static unsigned change_places(struct page_file *file, struct input *input, bool child)
 {
     const uint64_t log = child ? 4 * MIB : MIB; /* create.c: a child's is larger */
     const uint64_t metadata = MIB + log;
-    const uint64_t places[] = {
+    const uint64_t places[PLACES] = {
         0,
         VHDX_HEADER_0,
         VHDX_HEADER_1,
@@ -324,21 +358,35 @@ static void spoil(struct page_file *file, struct input *input, bool child)
         metadata + 2 * MIB,
     };
     unsigned count = take(input) % 16;
+    unsigned changed = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        uint64_t place = places[take(input) % (sizeof(places) / sizeof(places[0]))];
+        unsigned place = take(input) % PLACES;
         unsigned offset = take(input) | (take(input) & 3) << 8;
         uint8_t bytes[8];
         unsigned length = take(input) % sizeof(bytes) + 1;
         for (unsigned j = 0; j < length; j++)
             bytes[j] = (uint8_t)take(input);
-        must(page_write(&file->file, bytes, length, place + offset));
+        must(page_write(&file->file, bytes, length, places[place] + offset));
+        changed |= 1U << place;
     }
-    seal(file, VHDX_HEADER_0, VHDX_HEADER_SIZE, 4);
-    seal(file, VHDX_HEADER_1, VHDX_HEADER_SIZE, 4);
-    seal(file, VHDX_REGIONS_0, VHDX_TABLE_SIZE, 4);
-    seal(file, VHDX_REGIONS_1, VHDX_TABLE_SIZE, 4);
-    seal_log(file);
+    return changed;
+}
+
+static void spoil(struct page_file *file, struct input *input, bool child)
+{
+    unsigned changed = change_places(file, input, child);
+
+    if ((changed & 1U << HEADER_0) != 0)
+        seal(file, VHDX_HEADER_0, VHDX_HEADER_SIZE, 4);
+    if ((changed & 1U << HEADER_1) != 0)
+        seal(file, VHDX_HEADER_1, VHDX_HEADER_SIZE, 4);
+    if ((changed & 1U << REGIONS_0) != 0)
+        seal(file, VHDX_REGIONS_0, VHDX_TABLE_SIZE, 4);
+    if ((changed & 1U << REGIONS_1) != 0)
+        seal(file, VHDX_REGIONS_1, VHDX_TABLE_SIZE, 4);
+    if ((changed & (1U << LOG_FIRST | 1U << LOG_SECOND)) != 0)
+        seal_log(file);
 }
 
 /* ---- what is done with the disk ---- */
