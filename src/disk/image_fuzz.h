@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/coverage.h"
 #include "disk/file.h"
 #include "disk/image.h"
 
@@ -39,17 +40,46 @@ static struct page_file *page_file_of(struct file *file)
     return (struct page_file *)(void *)file; /* its first member */
 }
 
+/* Pages that were given back are used again: an allocator that looks for mistakes is slow. */
+union free_page {
+    union free_page *next;
+    uint8_t bytes[FUZZ_PAGE];
+};
+
+static union free_page *free_pages;
+
+static uint8_t *take_page(void)
+{
+    union free_page *page = free_pages;
+
+    if (page != NULL)
+        free_pages = page->next;
+    else
+        page = malloc(sizeof(*page));
+    if (page == NULL)
+        abort();
+    return page->bytes;
+}
+
+static void release_page(uint8_t *bytes)
+{
+    union free_page *page = (union free_page *)(void *)bytes;
+
+    page->next = free_pages;
+    free_pages = page;
+}
+
 static uint8_t *page_for_writing(struct page_file *file, uint64_t index)
 {
     const uint8_t *old = file->sound != NULL ? file->sound->pages[index] : NULL;
 
     if (file->pages[index] != NULL && file->pages[index] != old)
         return file->pages[index];
-    uint8_t *page = calloc(1, FUZZ_PAGE);
-    if (page == NULL)
-        abort();
+    uint8_t *page = take_page();
     if (old != NULL && file->pages[index] != NULL)
         memcpy(page, old, FUZZ_PAGE);
+    else
+        memset(page, 0, FUZZ_PAGE);
     file->pages[index] = page;
     if (file->sound != NULL)
         file->changed[file->changed_count++ % (4 * PAGES)] = (unsigned)index;
@@ -63,13 +93,13 @@ static void drop_page(struct page_file *file, uint64_t index)
     if (file->pages[index] == NULL)
         return;
     if (file->pages[index] != old)
-        free(file->pages[index]);
+        release_page(file->pages[index]);
     else
         file->changed[file->changed_count++ % (4 * PAGES)] = (unsigned)index;
     file->pages[index] = NULL;
 }
 
-static int page_read(struct file *file, void *bytes, size_t length, uint64_t offset)
+NO_COVERAGE static int page_read(struct file *file, void *bytes, size_t length, uint64_t offset)
 {
     const struct page_file *from = page_file_of(file);
     uint8_t *to = bytes;
@@ -89,7 +119,8 @@ static int page_read(struct file *file, void *bytes, size_t length, uint64_t off
     return 0;
 }
 
-static int page_write(struct file *file, const void *bytes, size_t length, uint64_t offset)
+NO_COVERAGE static int page_write(struct file *file, const void *bytes, size_t length,
+                                  uint64_t offset)
 {
     struct page_file *to = page_file_of(file);
     const uint8_t *from = bytes;
@@ -115,7 +146,7 @@ static int page_flush(struct file *file)
     return 0;
 }
 
-static int page_punch(struct file *file, uint64_t offset, uint64_t length)
+NO_COVERAGE static int page_punch(struct file *file, uint64_t offset, uint64_t length)
 {
     struct page_file *to = page_file_of(file);
     uint64_t end = offset >= to->size           ? offset
@@ -152,15 +183,17 @@ static int page_size(struct file *file, uint64_t *ret)
     return 0;
 }
 
-static int page_extent(struct file *file, uint64_t offset, uint64_t *ret_end, bool *ret_data)
+NO_COVERAGE static int page_extent(struct file *file, uint64_t offset, uint64_t *ret_end,
+                                   bool *ret_data)
 {
     const struct page_file *from = page_file_of(file);
     uint64_t page = offset / FUZZ_PAGE;
+    uint64_t end = (from->size + FUZZ_PAGE - 1) / FUZZ_PAGE; /* behind it is no page */
 
-    *ret_data = page < PAGES && from->pages[page] != NULL;
-    while (page < PAGES && (from->pages[page] != NULL) == *ret_data)
+    *ret_data = page < end && from->pages[page] != NULL;
+    while (page < end && (from->pages[page] != NULL) == *ret_data)
         page++;
-    *ret_end = page < PAGES ? page * FUZZ_PAGE : (uint64_t)INT64_MAX;
+    *ret_end = page < end || *ret_data ? page * FUZZ_PAGE : (uint64_t)INT64_MAX;
     return 0;
 }
 
@@ -180,12 +213,12 @@ static const struct file_ops page_ops = {
     .close = page_close,
 };
 
-static void put_back(struct page_file *file)
+NO_COVERAGE static void put_back(struct page_file *file)
 {
     for (unsigned i = 0; i < file->changed_count && i < 4 * PAGES; i++) {
         unsigned index = file->changed[i];
-        if (file->pages[index] != file->sound->pages[index])
-            free(file->pages[index]);
+        if (file->pages[index] != NULL && file->pages[index] != file->sound->pages[index])
+            release_page(file->pages[index]);
         file->pages[index] = file->sound->pages[index];
     }
     file->changed_count = 0;
@@ -237,12 +270,16 @@ static void put_all_back(void)
         put_back(&files[i]);
 }
 
+/* Two blocks in part, one that is freed again, one of a few sectors; little of it all is data. */
 static void fill(struct disk *disk, uint8_t value)
 {
-    static uint8_t bytes[2 * MIB];
+    enum { PIECE = 16 << 10 };
+    static const uint64_t places[] = {MIB / 2, MIB - PIECE, MIB, 2 * MIB, 2 * MIB + MIB / 2};
+    static uint8_t bytes[PIECE];
 
     memset(bytes, value, sizeof(bytes));
-    must(disk_write(disk, bytes, 2 * MIB, MIB / 2));
+    for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        must(disk_write(disk, bytes, PIECE, places[i]));
     must(disk_write(disk, bytes, 3 * SECTOR, 5 * MIB + value * (uint64_t)SECTOR));
     must(disk_unmap(disk, MIB, MIB));
     must(disk_flush(disk));

@@ -42,15 +42,12 @@ static void prepare(void)
 
 static void seal(struct page_file *file, uint64_t offset, size_t length, size_t sum_at)
 {
-    uint8_t *bytes = calloc(1, length);
+    static uint8_t bytes[MIB];
 
-    if (bytes == NULL)
-        abort();
     (void)page_read(&file->file, bytes, length, offset);
     put_le32(bytes + sum_at, 0);
     put_le32(bytes + sum_at, crc32c(0, bytes, length));
     must(page_write(&file->file, bytes + sum_at, 4, offset + sum_at));
-    free(bytes);
 }
 
 /* Entries of the log, as long as they say that they are. */
@@ -65,11 +62,14 @@ static void seal_log(struct page_file *file)
     }
 }
 
-static void spoil(struct page_file *file, struct input *input, bool child)
+enum place { HEADER_0 = 1, HEADER_1, REGIONS_0, LOG_FIRST, LOG_SECOND = 9, REGIONS_1, PLACES = 12 };
+
+/* Returns a bit for each place that was changed. */
+static unsigned change_places(struct page_file *file, struct input *input, bool child)
 {
     const uint64_t log = child ? 4 * MIB : MIB; /* create.c: a child's is larger */
     const uint64_t metadata = MIB + log;
-    const uint64_t places[] = {
+    const uint64_t places[PLACES] = {
         0,
         VHDX_HEADER_0,
         VHDX_HEADER_1,
@@ -84,28 +84,34 @@ static void spoil(struct page_file *file, struct input *input, bool child)
         metadata + 2 * MIB,
     };
     unsigned count = take(input) % 16;
-    unsigned touched = 0;
+    unsigned changed = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        unsigned index = take(input) % (sizeof(places) / sizeof(places[0]));
-        uint64_t place = places[index];
+        unsigned place = take(input) % PLACES;
         unsigned offset = take(input) | (take(input) & 3) << 8;
         uint8_t bytes[8];
         unsigned length = take(input) % sizeof(bytes) + 1;
         for (unsigned j = 0; j < length; j++)
             bytes[j] = (uint8_t)take(input);
-        must(page_write(&file->file, bytes, length, place + offset));
-        touched |= 1U << index;
+        must(page_write(&file->file, bytes, length, places[place] + offset));
+        changed |= 1U << place;
     }
-    if ((touched & 1 << 1) != 0)
+    return changed;
+}
+
+static void spoil(struct page_file *file, struct input *input, bool child)
+{
+    unsigned changed = change_places(file, input, child);
+
+    if ((changed & 1U << HEADER_0) != 0)
         seal(file, VHDX_HEADER_0, VHDX_HEADER_SIZE, 4);
-    if ((touched & 1 << 2) != 0)
+    if ((changed & 1U << HEADER_1) != 0)
         seal(file, VHDX_HEADER_1, VHDX_HEADER_SIZE, 4);
-    if ((touched & 1 << 3) != 0)
+    if ((changed & 1U << REGIONS_0) != 0)
         seal(file, VHDX_REGIONS_0, VHDX_TABLE_SIZE, 4);
-    if ((touched & 1 << 10) != 0)
+    if ((changed & 1U << REGIONS_1) != 0)
         seal(file, VHDX_REGIONS_1, VHDX_TABLE_SIZE, 4);
-    if ((touched & (1 << 4 | 1 << 9)) != 0)
+    if ((changed & (1U << LOG_FIRST | 1U << LOG_SECOND)) != 0)
         seal_log(file);
 }
 
