@@ -8,6 +8,15 @@ __attribute__((target("sse4.2"))) static uint32_t crc32c_sse(uint32_t crc, const
                                                              size_t length)
 {
     uint64_t sum = ~crc;
+    for (; length >= 4 * sizeof(uint64_t); length -= 4 * sizeof(uint64_t)) {
+        uint64_t words[4];
+        memcpy(words, bytes, sizeof(words));
+        bytes += sizeof(words);
+        sum = _mm_crc32_u64(sum, words[0]);
+        sum = _mm_crc32_u64(sum, words[1]);
+        sum = _mm_crc32_u64(sum, words[2]);
+        sum = _mm_crc32_u64(sum, words[3]);
+    }
     for (; length >= sizeof(uint64_t); length -= sizeof(uint64_t), bytes += sizeof(uint64_t)) {
         uint64_t word;
         memcpy(&word, bytes, sizeof(word));

@@ -46,6 +46,7 @@ void vhdx_set_entry(struct vhdx *vhdx, uint64_t index, uint64_t entry)
     uint64_t page = index / VHDX_BAT_PAGE_ENTRIES;
 
     vhdx->bat[index] = entry;
+    vhdx_note_used(vhdx, index);
     if (vhdx_bat_page_is_dirty(vhdx, page))
         return;
     vhdx->bat_dirty[page / 8] |= (uint8_t)(1U << page % 8);
