@@ -95,13 +95,13 @@ static int check_region_tables(struct checker *checker)
     auto_free uint8_t *bytes = malloc(VHDX_TABLE_SIZE);
     bool valid[2] = {false, false};
     struct reason why[2] = {{""}, {""}};
-    struct vhdx_regions regions;
+    struct vhdx_regions regions[2];
     int error = bytes != NULL ? 0 : -ENOMEM;
 
     for (unsigned i = 0; error == 0 && i < 2; i++) {
         error = vhdx_read(vhdx, bytes, VHDX_TABLE_SIZE, offsets[i]);
         if (error == 0)
-            valid[i] = vhdx_decode_regions(bytes, &regions, &why[i]);
+            valid[i] = vhdx_decode_regions(bytes, &regions[i], &why[i]);
     }
     if (error < 0)
         return error;
@@ -115,7 +115,8 @@ static int check_region_tables(struct checker *checker)
         if (checker->repair)
             error = copy_region_table(vhdx, bytes, offsets[1 - i], offsets[i]);
     }
-    return error < 0 ? error : vhdx_load_regions(vhdx, NULL);
+    vhdx->regions = regions[valid[0] ? 0 : 1];
+    return error;
 }
 
 static int check_metadata(struct checker *checker)
