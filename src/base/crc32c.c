@@ -4,13 +4,7 @@
 #include <nmmintrin.h>
 
 #include "base/bytes.h"
-
-/* A fuzzer learns nothing from the turns of this loop, and would see little else. */
-#ifdef __clang__
-#    define NO_COVERAGE __attribute__((no_sanitize("coverage")))
-#else
-#    define NO_COVERAGE
-#endif
+#include "base/coverage.h"
 
 NO_COVERAGE __attribute__((target("sse4.2"))) static uint32_t crc32c_sse(uint32_t crc,
                                                                          const uint8_t *bytes,

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/coverage.h"
 #include "base/crc32c.h"
 #include "disk/vhdx/log_wire.h"
 
@@ -99,7 +100,7 @@ static void drop_page(struct page_file *file, uint64_t index)
     file->pages[index] = NULL;
 }
 
-static int page_read(struct file *file, void *bytes, size_t length, uint64_t offset)
+NO_COVERAGE static int page_read(struct file *file, void *bytes, size_t length, uint64_t offset)
 {
     const struct page_file *from = page_file_of(file);
     uint8_t *to = bytes;
@@ -119,7 +120,8 @@ static int page_read(struct file *file, void *bytes, size_t length, uint64_t off
     return 0;
 }
 
-static int page_write(struct file *file, const void *bytes, size_t length, uint64_t offset)
+NO_COVERAGE static int page_write(struct file *file, const void *bytes, size_t length,
+                                  uint64_t offset)
 {
     struct page_file *to = page_file_of(file);
     const uint8_t *from = bytes;
@@ -145,7 +147,7 @@ static int page_flush(struct file *file)
     return 0;
 }
 
-static int page_punch(struct file *file, uint64_t offset, uint64_t length)
+NO_COVERAGE static int page_punch(struct file *file, uint64_t offset, uint64_t length)
 {
     struct page_file *to = page_file_of(file);
     uint64_t end = offset >= to->size           ? offset
@@ -182,7 +184,8 @@ static int page_size(struct file *file, uint64_t *ret)
     return 0;
 }
 
-static int page_extent(struct file *file, uint64_t offset, uint64_t *ret_end, bool *ret_data)
+NO_COVERAGE static int page_extent(struct file *file, uint64_t offset, uint64_t *ret_end,
+                                   bool *ret_data)
 {
     const struct page_file *from = page_file_of(file);
     uint64_t page = offset / VHDX_PAGE;
@@ -211,7 +214,7 @@ static const struct file_ops page_ops = {
     .close = page_close,
 };
 
-static void put_back(struct page_file *file)
+NO_COVERAGE static void put_back(struct page_file *file)
 {
     for (unsigned i = 0; i < file->changed_count && i < 4 * PAGES; i++) {
         unsigned index = file->changed[i];
