@@ -55,7 +55,8 @@ struct vmbus_channel {
 
 struct vmbus {
     struct vmbus_config config;
-    struct loop_timer *work;        /* fires at once when there is something to do */
+    struct loop_event *wake;        /* there is something to do */
+    struct loop_timer *retry;       /* what the guest had no room for */
     struct vmbus_channel *channels; /* in the order of their offers */
     struct vmbus_channel *by_relid[VMBUS_MAX_RELID];
     uint32_t last_relid; /* the highest that was ever given */
