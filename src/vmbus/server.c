@@ -102,6 +102,11 @@ static void work(void *owner)
     channel_serve_all(vmbus);
 }
 
+static void work_late(void *owner)
+{
+    channel_serve_late(owner);
+}
+
 /* ---- life ---- */
 
 static int connect_ports(struct vmbus *vmbus, struct reason *reason)
@@ -125,6 +130,8 @@ int vmbus_create(const struct vmbus_config *config, struct vmbus **ret, struct r
     int error = loop_event_create(config->loop, work, vmbus, &vmbus->wake);
     if (error == 0)
         error = loop_timer_create(config->loop, work, vmbus, &vmbus->retry);
+    if (error == 0)
+        error = loop_timer_create(config->loop, work_late, vmbus, &vmbus->late);
     if (error < 0)
         (void)reason_set(reason, error, "the host has no timer or event for VMBus");
     else
@@ -159,6 +166,7 @@ void vmbus_destroy(struct vmbus *vmbus)
     channel_reset_all(vmbus); /* frees those that the guest had not let go */
     gpadl_forget_all(vmbus);
     loop_timer_destroy(vmbus->retry);
+    loop_timer_destroy(vmbus->late);
     loop_event_destroy(vmbus->wake);
     (void)pthread_mutex_destroy(&vmbus->incoming_lock);
     free(vmbus);
