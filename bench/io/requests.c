@@ -33,7 +33,7 @@ struct test {
 };
 
 /* The first fills the disk with the numbers that the others look for. */
-static const struct test fill = {"fill", true, false, MOST_LENGTH, 4};
+static const struct test fill = {"fill-1m-d4", true, false, MOST_LENGTH, 4};
 static const struct test tests[] = {
     {"read-1m-d1", false, false, MOST_LENGTH, 1}, {"read-1m-d4", false, false, MOST_LENGTH, 4},
     {"write-1m-d1", true, false, MOST_LENGTH, 1}, {"write-1m-d4", true, false, MOST_LENGTH, 4},
