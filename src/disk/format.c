@@ -62,6 +62,18 @@ enum image_format image_format_of(const char *path)
     return IMAGE_RAW;
 }
 
+const char *image_foreign_of(const char *path)
+{
+    static const char *const names[] = {"qcow2", "qcow", "vmdk", "vdi", "qed", "parallels"};
+    const char *dot = strrchr(path, '.');
+
+    for (unsigned i = 0; dot != NULL && i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcasecmp(dot + 1, names[i]) == 0)
+            return names[i];
+    }
+    return NULL;
+}
+
 enum image_format disk_choose_format(const char *path, unsigned flags)
 {
     for (unsigned i = 0; i < IMAGE_FORMATS; i++) {
@@ -93,8 +105,13 @@ static int open_path(const struct disk_source *like, const char *path, struct di
 {
     struct disk_source source = *like;
     struct reason why = {"out of memory"};
+    const unsigned named = DISK_AS_RAW | DISK_AS_VHD | DISK_AS_VHDX;
     unsigned flags = (like->flags & DISK_WRITABLE ? (unsigned)FILE_WRITABLE : 0) |
                      (like->flags & DISK_NO_LOCK ? (unsigned)FILE_NO_LOCK : 0);
+    if ((like->flags & named) == 0 && image_foreign_of(path) != NULL)
+        return reason_set(reason, -ENOTSUP,
+                          "%s: a %s image, which 'partita disk convert' makes a VHDX of", path,
+                          image_foreign_of(path));
     int error = like->host->open(like->host, path, flags, &source.file, reason);
 
     if (error < 0)

@@ -21,6 +21,9 @@ bool image_format_parse(const char *name, enum image_format *ret);
 /* The format that a path's suffix tells. */
 enum image_format image_format_of(const char *path);
 
+/* "qcow2": a format of others that the suffix tells; NULL: none. */
+const char *image_foreign_of(const char *path);
+
 /* What is to be made. 0 or NULL: the format's default; a child takes what it can of its parent. */
 struct image_layout {
     enum image_format format;

@@ -255,7 +255,7 @@ def test_a_chain(disk, tmp_path, suffix):
     moved = tmp_path / "moved" / base.name
     moved.parent.mkdir()
     base.rename(moved)
-    assert "No such file" in disk("info", top, code=3).stderr
+    assert "No such file" in disk("map", top, code=3).stderr
     disk("set-parent", middle, moved)
     assert "the same" in disk("diff", tmp_path / "a.raw", top).stdout
 
@@ -271,7 +271,8 @@ def test_a_changed_parent_is_told(disk, tmp_path):
     disk("compact", base)  # changes no data
     disk("info", child)
     subprocess.run(["qemu-io", "-f", "vhdx", "-c", "write 0 4k", base], check=True, capture_output=True)
-    assert "changed since" in disk("info", child, code=3).stderr
+    assert "changed since" in disk("map", child, code=3).stderr
+    assert "changed since" in disk("info", child).stdout
     assert "not what it was" in disk("set-parent", child, base, code=3).stderr
     disk("set-parent", child, base, "--force")
     disk("info", child)
@@ -361,3 +362,64 @@ def test_a_raw_disk_stays_raw_whatever_a_guest_writes(disk, tmp_path):
     trap.write_bytes((tmp_path / "trap.vhdx").read_bytes())
     facts = info(disk, trap)
     assert facts["format"] == "raw" and facts["size"] == 4 * MIB
+
+
+# ---- what must not be lost ----
+
+def test_only_files_that_nobody_uses_are_replaced(disk, tmp_path):
+    raw, target = patchwork(tmp_path / "a.raw", 16 * MIB), tmp_path / "b.vhdx"
+    os.mkfifo(tmp_path / "pipe.raw")
+    assert "no regular file" in disk("convert", raw, tmp_path / "pipe.raw", "--force", code=3).stderr
+    disk("create", target, "64M")
+    target.chmod(0o600)
+    (tmp_path / "link.vhdx").symlink_to(target)
+    with open(target, "r+b") as file:
+        whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        fcntl.fcntl(file, F_OFD_SETLK, whole)  # as a running guest has it
+        assert "in use" in disk("convert", raw, target, "--force", code=3).stderr
+    disk("convert", raw, tmp_path / "link.vhdx", "--force")
+    assert (tmp_path / "link.vhdx").is_symlink() and target.stat().st_mode & 0o777 == 0o600
+    assert "the same" in disk("diff", raw, target).stdout
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_refused_resize_changes_nothing(disk, tmp_path, suffix):
+    raw, path = tmp_path / "source.raw", tmp_path / f"a.{suffix}"
+    disk("create", raw, "64M")
+    subprocess.run(["sfdisk", "-q", raw], input="label: gpt\nsize=20MiB\n", text=True, check=True)
+    with open(raw, "r+b") as file:
+        file.seek(50 * MIB)
+        file.write(b"x")
+    disk("convert", raw, path)
+    assert "data behind the new end" in disk("resize", path, "--shrink", "32M", code=3).stderr
+    assert "the same" in disk("diff", raw, path).stdout
+    assert info(disk, path)["minimum_size"] == 21 * MIB + 33 * 512
+    subprocess.run(["sfdisk", "-q", raw], input="label: dos\nsize=40MiB\n", text=True, check=True)
+    disk("convert", raw, path, "--force")
+    assert "partition reaches beyond" in disk("resize", path, "--shrink", "30M", code=3).stderr
+
+
+def test_formats_of_others_are_not_taken_for_raw(disk, run, tmp_path):
+    raw, path = patchwork(tmp_path / "a.raw", 16 * MIB), tmp_path / "q.qcow2"
+    assert "no qcow2" in disk("convert", raw, tmp_path / "b.qcow2", code=2).stderr
+    assert "no vmdk" in disk("create", tmp_path / "b.vmdk", "1G", code=2).stderr
+    qemu_img("convert", "-f", "raw", "-O", "qcow2", raw, path)
+    assert "a qcow2 image" in disk("info", path, code=3).stderr
+    assert "a qcow2 image" in run("run", "--disk", path).stderr
+    path.rename(tmp_path / "q.img")
+    disk("convert", tmp_path / "q.img", tmp_path / "c.vhdx", "--source-format", "qcow2")
+    assert "the same" in disk("diff", raw, tmp_path / "c.vhdx").stdout
+    assert "ends with .vhd" in disk("export-azure", raw, tmp_path / "b.vhdx", code=2).stderr
+    disk("create", tmp_path / "4k.vhdx", "64M", "--sector", "4096")
+    assert "those of a VHD 512" in disk("convert", tmp_path / "4k.vhdx", tmp_path / "4k.vhd", code=3).stderr
+
+
+@pytest.mark.parametrize("suffix", ["vhd", "vhdx"])
+def test_a_child_without_its_parent_is_shown(disk, tmp_path, suffix):
+    base, child = tmp_path / f"base.{suffix}", tmp_path / f"child.{suffix}"
+    disk("create", base, "64M")
+    disk("create", child, "--parent", base)
+    base.rename(tmp_path / "away")
+    facts = info(disk, child)
+    assert facts["kind"] == "differencing" and not facts["parent_found"] and facts["parent"].endswith(base.name)
+    assert "No such file" in disk("convert", child, tmp_path / "a.raw", code=3).stderr

@@ -138,3 +138,19 @@ def test_flushed_bytes_survive_the_server(disk, partita, tmp_path, how):  # noqa
     with open(tmp_path / "a.raw", "rb") as file:
         file.seek(10 * MIB)
         assert file.read(7000) == b"durable" * 1000
+
+
+def test_relative_folders_and_dead_mounts(disk, partita, tmp_path):  # noqa: F811
+    image, folder = tmp_path / "a.vhdx", tmp_path / "mounted"
+    folder.mkdir()
+    disk("create", image, "64M")
+    for how in (signal.SIGINT, signal.SIGKILL):
+        server = subprocess.Popen([partita, "disk", "mount", "--foreground", "a.vhdx", "mounted"], cwd=tmp_path)
+        deadline = time.monotonic() + 30
+        while not os.path.ismount(folder) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        server.send_signal(how)
+        assert server.wait(30) == (0 if how == signal.SIGINT else -signal.SIGKILL)
+    assert "was killed" in disk("mount", image, folder, code=3).stderr
+    disk("unmount", folder)
+    assert not os.path.ismount(folder) and not os.listdir(folder)

@@ -59,15 +59,44 @@ static int parse_size(const struct tool *tool, uint64_t old, uint64_t *ret)
     return 0;
 }
 
-/* A GPT keeps a copy at the disk's end: before the disk gets smaller, after it got larger. */
+/* No partition may be cut off; a GPT is asked again when its copy moves. */
+static int check_partitions(struct disk *disk, uint64_t size, struct reason *reason)
+{
+    auto_free struct partition_table *table = malloc(sizeof(*table));
+
+    if (table == NULL)
+        return -ENOMEM;
+    if (partition_read(disk, table, NULL) < 0)
+        return 0;
+    for (unsigned i = 0; i < table->count; i++) {
+        if (table->partitions[i].offset + table->partitions[i].length > size)
+            return reason_set(reason, -ENOTEMPTY, "a partition reaches beyond the new end");
+    }
+    return 0;
+}
+
+/* A GPT keeps a copy at the disk's end, which goes before it; when that fails it goes back. */
+static int shrink(struct disk *disk, uint64_t size, struct reason *reason)
+{
+    uint64_t old = disk_geometry(disk)->capacity;
+    int error = check_partitions(disk, size, reason);
+
+    if (error == 0)
+        error = partition_move_backup(disk, size, reason);
+    if (error < 0)
+        return error;
+    error = image_resize(disk, size, reason);
+    if (error < 0)
+        (void)partition_move_backup(disk, old, NULL);
+    return error;
+}
+
 static int resize_disk(const struct tool *tool, struct disk *disk, uint64_t size)
 {
     uint64_t old = disk_geometry(disk)->capacity;
     struct reason reason = {""};
-    int error = size < old ? partition_move_backup(disk, size, &reason) : 0;
+    int error = size < old ? shrink(disk, size, &reason) : image_resize(disk, size, &reason);
 
-    if (error == 0)
-        error = image_resize(disk, size, &reason);
     if (error == 0 && size > old)
         error = partition_move_backup(disk, size, &reason);
     if (error < 0)

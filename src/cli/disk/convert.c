@@ -10,12 +10,14 @@
 #include "cli/disk/foreign.h"
 #include "cli/disk/tool.h"
 #include "cli/size.h"
+#include "disk/partition.h"
 
 struct convert {
     struct tool tool; /* its first member; its format is the target's */
     struct image_layout layout;
     struct new_file target;
     unsigned source_flags;
+    const char *foreign; /* what the source is; NULL: one of ours */
     bool has_kind, azure;
 };
 
@@ -23,6 +25,12 @@ static int take_source_format(void *command, const char *value)
 {
     struct convert *convert = command;
     struct tool source = {.verb = convert->tool.verb};
+    char name[16];
+
+    (void)snprintf(name, sizeof(name), ".%s", value);
+    convert->foreign = image_foreign_of(name);
+    if (convert->foreign != NULL)
+        return 0;
     int code = tool_take_format(&source, value);
 
     convert->source_flags = tool_flags(&source, 0);
@@ -69,10 +77,10 @@ static int take_force(void *command, const char *value)
     {                                                                                  \
         "force", 'F', CLI_FLAG, NULL, NULL, "replace a file that is there", take_force \
     }
-#define SOURCE_FORMAT                                              \
-    {                                                              \
-        "source-format", 's', CLI_WORDS, "FORMAT", "raw vhd vhdx", \
-            "of SOURCE; else its name tells", take_source_format   \
+#define SOURCE_FORMAT                                                             \
+    {                                                                             \
+        "source-format", 's', CLI_WORDS, "FORMAT", "raw vhd vhdx qcow2 vmdk vdi", \
+            "of SOURCE; else its name tells", take_source_format                  \
     }
 
 const struct cli_option disk_convert_options[] = {
@@ -155,6 +163,15 @@ static int verify(const struct convert *convert, struct disk *from, struct disk 
     return same ? 0 : CLI_EXIT_FAILED;
 }
 
+/* The disk may be larger now: a GPT has its copy at the end. */
+static int move_backup(const struct convert *convert, struct disk *to)
+{
+    struct reason reason = {""};
+    int error = partition_move_backup(to, disk_geometry(to)->capacity, &reason);
+
+    return error < 0 ? tool_fail(&convert->tool, error, &reason) : 0;
+}
+
 static int copy_to_new_file(struct convert *convert, struct disk *from)
 {
     struct disk *to = NULL;
@@ -170,6 +187,8 @@ static int copy_to_new_file(struct convert *convert, struct disk *from)
     }
     if (code == 0 && convert->azure)
         code = verify(convert, from, to);
+    if (code == 0 && convert->azure)
+        code = move_backup(convert, to);
     if (code == 0)
         print_summary(convert, to);
     code = to != NULL ? tool_close(&convert->tool, convert->target.path, to, code) : code;
@@ -193,6 +212,12 @@ static int convert_disk(struct convert *convert, const char *source, unsigned fl
     if (code != 0)
         return code;
     convert->layout.capacity = target_size(convert, from);
+    if (convert->layout.format == IMAGE_VHD && disk_geometry(from)->logical_sector != 512) {
+        cli_error("%s: %s: its sectors have 4096 bytes, those of a VHD 512", convert->tool.verb,
+                  source);
+        (void)disk_close(from);
+        return CLI_EXIT_FILE;
+    }
     if (convert->layout.format == IMAGE_VHDX)
         convert->layout.logical_sector = disk_geometry(from)->logical_sector;
     code = copy_to_new_file(convert, from);
@@ -204,7 +229,7 @@ static int convert_disk(struct convert *convert, const char *source, unsigned fl
 static int convert_foreign(struct convert *convert, const char *source)
 {
     auto_free char *raw = NULL;
-    int code = foreign_to_raw(&convert->tool, source, convert->target.path, &raw);
+    int code = foreign_to_raw(&convert->tool, source, convert->foreign, convert->target.path, &raw);
 
     if (code == 0)
         code = convert_disk(convert, raw, DISK_AS_RAW);
@@ -221,7 +246,9 @@ static int run(struct convert *convert)
     if (!convert->has_kind)
         convert->layout.kind =
             convert->layout.format == IMAGE_RAW || convert->azure ? IMAGE_FIXED : IMAGE_DYNAMIC;
-    if (convert->source_flags == 0 && foreign_is(source))
+    if (convert->source_flags == 0 && convert->foreign == NULL)
+        convert->foreign = image_foreign_of(source);
+    if (convert->foreign != NULL)
         return convert_foreign(convert, source);
     return convert_disk(convert, source, convert->source_flags);
 }
@@ -233,9 +260,8 @@ int disk_convert_main(int argc, char **argv)
 
     if (code != 0)
         return code < 0 ? 0 : code;
-    convert.layout.format =
-        convert.tool.has_format ? convert.tool.format : image_format_of(convert.tool.words[1]);
-    return run(&convert);
+    code = tool_target_format(&convert.tool, convert.tool.words[1], &convert.layout.format);
+    return code != 0 ? code : run(&convert);
 }
 
 /* ---- export-azure ---- */
@@ -260,5 +286,10 @@ int disk_export_azure_main(int argc, char **argv)
     if (code != 0)
         return code < 0 ? 0 : code;
     convert.layout.format = IMAGE_VHD;
+    if (image_format_of(convert.tool.words[1]) != IMAGE_VHD) {
+        cli_error("%s: %s: the name of a VHD ends with .vhd", convert.tool.verb,
+                  convert.tool.words[1]);
+        return CLI_EXIT_USAGE;
+    }
     return run(&convert);
 }

@@ -167,8 +167,9 @@ int disk_create_main(int argc, char **argv)
         code = check_words(&create);
     if (code != 0)
         return code < 0 ? 0 : code;
-    create.layout.format =
-        create.tool.has_format ? create.tool.format : image_format_of(create.tool.words[0]);
+    code = tool_target_format(&create.tool, create.tool.words[0], &create.layout.format);
+    if (code != 0)
+        return code;
     if (!create.has_kind)
         create.layout.kind = create.layout.parent != NULL        ? IMAGE_DIFFERENCING
                              : create.layout.format == IMAGE_RAW ? IMAGE_FIXED

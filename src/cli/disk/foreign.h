@@ -4,12 +4,12 @@
 
 #include "cli/disk/tool.h"
 
-/* Does the name say so? ".qcow2", ".vmdk", … */
-bool foreign_is(const char *path);
 /*
- * `*ret` is a raw image beside `target`, the caller's to remove and to free, also after an error
- * when it is not NULL. 0, or an exit code after one line.
+ * `format` is one that image_foreign_of() knows. `*ret` is a raw image beside `target`, the
+ * caller's to remove and to free, also after an error when it is not NULL. 0, or an exit code after
+ * one line.
  */
-int foreign_to_raw(const struct tool *tool, const char *path, const char *target, char **ret);
+int foreign_to_raw(const struct tool *tool, const char *path, const char *format,
+                   const char *target, char **ret);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "disk/partition.h"
@@ -372,6 +373,10 @@ static int check_folder(const char *folder, struct reason *reason)
 {
     struct stat status;
 
+    /* What stat says may be from a cache. */
+    if (getxattr(folder, FS_PID_XATTR, NULL, 0) < 0 && errno == ENOTCONN)
+        return reason_set(reason, -ENOTCONN,
+                          "%s: who served it was killed; 'partita disk unmount' frees it", folder);
     if (stat(folder, &status) == 0 && S_ISDIR(status.st_mode))
         return 0;
     return reason_set(reason, -ENOTDIR, "%s: not a folder", folder);

@@ -70,6 +70,22 @@ static unsigned guess_generation(const struct partition_table *table)
     return 0;
 }
 
+/* No partition can be cut off; a GPT has its copy behind the last. */
+static uint64_t minimum(const struct partition_table *table, uint64_t otherwise, uint64_t capacity)
+{
+    enum { GPT_COPY = 33 * 512 };
+    uint64_t end = 0;
+
+    if (table == NULL || table->count == 0)
+        return otherwise;
+    for (unsigned i = 0; i < table->count; i++) {
+        uint64_t stop = table->partitions[i].offset + table->partitions[i].length;
+        end = stop > end ? stop : end;
+    }
+    end += table->scheme == PARTITION_GPT ? GPT_COPY : 0;
+    return end < capacity ? end : capacity;
+}
+
 static int collect(struct disk *disk, struct facts *ret)
 {
     int error = image_describe(disk, &ret->image);
@@ -79,6 +95,7 @@ static int collect(struct disk *disk, struct facts *ret)
         free(ret->table);
         ret->table = NULL;
     }
+    ret->image.minimum = minimum(ret->table, ret->image.minimum, ret->image.geometry.capacity);
     ret->generation = ret->table != NULL ? guess_generation(ret->table) : 0;
     return error;
 }
@@ -236,6 +253,26 @@ static int print_chain(const struct info *info, json_t *chain)
     return tool_print_json(&info->tool, all);
 }
 
+/* One whose parent is not there, or not what it was, is shown without it. */
+static int open_any(const struct tool *tool, struct disk **ret, bool *ret_in_use)
+{
+    const char *path = tool->words[0];
+    unsigned flags = tool_flags(tool, DISK_WITHOUT_PARENT | DISK_NO_LOCK);
+
+    *ret_in_use = false;
+    if (disk_open(path, flags, ret, NULL) == 0) {
+        struct image_info image;
+        struct disk *whole = NULL;
+        bool broken = image_describe(*ret, &image) == 0 && image.kind == IMAGE_DIFFERENCING &&
+                      disk_open(path, tool_flags(tool, DISK_NO_LOCK), &whole, NULL) < 0;
+        (void)disk_close(whole);
+        if (broken)
+            return 0;
+        (void)disk_close(*ret);
+    }
+    return tool_open_shared(tool, path, ret, ret_in_use);
+}
+
 int disk_info_main(int argc, char **argv)
 {
     struct info info = {.tool = {.most_words = 1}};
@@ -244,7 +281,7 @@ int disk_info_main(int argc, char **argv)
     int code = tool_parse(&info.tool, disk_info_options, 1, usage, argc, argv);
 
     if (code == 0)
-        code = tool_open_shared(&info.tool, info.tool.words[0], &top, &in_use);
+        code = open_any(&info.tool, &top, &in_use);
     if (code != 0)
         return code < 0 ? 0 : code;
     json_t *chain = info.tool.json ? json_array() : NULL;

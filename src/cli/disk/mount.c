@@ -72,8 +72,9 @@ int disk_mount_main(int argc, char **argv)
     if (code != 0)
         return code;
     auto_free char *source = realpath(tool->words[0], NULL);
+    auto_free char *folder = realpath(tool->words[1], NULL); /* serving happens in the root */
     const struct fs_mount what = {.disk = disk,
-                                  .folder = tool->words[1],
+                                  .folder = folder != NULL ? folder : tool->words[1],
                                   .source = source != NULL ? source : tool->words[0],
                                   .foreground = mount.foreground};
     int error = fs_serve(&what, &reason);
@@ -152,12 +153,16 @@ static int unmount_and_wait(const char *folder, pid_t server)
 
     if (fd < 0)
         return -errno;
-    int error = flush(folder);
-    if (error == 0)
-        error = unmount(folder);
+    int lost = flush(folder);
+    int error = unmount(folder);
     if (error == 0 && poll(&poll_fd, 1, PATIENCE_MS) != 1)
         error = -ETIMEDOUT;
     (void)close(fd);
+    if (error == 0 && lost < 0) {
+        cli_error("disk unmount: %s: what was written last may be lost: %s", folder,
+                  strerrordesc_np(-lost));
+        error = -EIO;
+    }
     return error;
 }
 
@@ -169,6 +174,10 @@ int disk_unmount_main(int argc, char **argv)
     if (code != 0)
         return code < 0 ? 0 : code;
     pid_t server = server_of(tool.words[0]);
+    if (server <= 0 && errno == ENOTCONN) { /* who served it was killed */
+        int dead = unmount(tool.words[0]);
+        return dead < 0 ? tool_fail(&tool, dead, NULL) : 0;
+    }
     if (server <= 0) {
         cli_error("%s: %s: no disk of 'partita disk mount' is there", tool.verb, tool.words[0]);
         return CLI_EXIT_FILE;

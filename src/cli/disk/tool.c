@@ -83,6 +83,17 @@ unsigned tool_flags(const struct tool *tool, unsigned flags)
     return tool->has_format ? flags | formats[tool->format] : flags;
 }
 
+int tool_target_format(const struct tool *tool, const char *path, enum image_format *ret)
+{
+    *ret = tool->has_format ? tool->format : image_format_of(path);
+    if (tool->has_format || image_foreign_of(path) == NULL)
+        return 0;
+    cli_error("%s: %s: raw, VHD and VHDX are written, no %s; 'qemu-img convert' makes one of a raw "
+              "image",
+              tool->verb, path, image_foreign_of(path));
+    return CLI_EXIT_USAGE;
+}
+
 int tool_fail(const struct tool *tool, int error, const struct reason *reason)
 {
     if (error == -ECANCELED) {

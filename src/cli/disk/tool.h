@@ -47,6 +47,8 @@ int tool_parse(struct tool *tool, const struct cli_option *options, unsigned lea
 
 /* Flags for disk_open: what --format says, and those of the caller. */
 unsigned tool_flags(const struct tool *tool, unsigned flags);
+/* What --format says, else the name; an exit code after one line when that is another's format. */
+int tool_target_format(const struct tool *tool, const char *path, enum image_format *ret);
 /* 0, or an exit code after one line. */
 int tool_open(const struct tool *tool, const char *path, unsigned flags, struct disk **ret);
 /* The same of an image that a running guest may have; `*ret_in_use` tells. */
@@ -81,9 +83,12 @@ void progress_end(struct progress *progress);
 
 /* ---- a file that is there when it is whole ---- */
 
-struct new_file {
+struct new_file { /* all zero but for path and replace */
     const char *path;
-    char *temporary; /* beside it */
+    char *temporary;  /* beside it */
+    char *resolved;   /* the file that is replaced, when the path is a link; else NULL */
+    struct file *old; /* it is locked until then; NULL: there is none */
+    unsigned mode;    /* its own; 0: the usual one */
     bool replace;
 };
 

@@ -12,10 +12,10 @@ static void count_runs(const struct vhd *vhd, struct image_info *ret)
         uint32_t entry = vhd->table[block];
         uint64_t gap = last != VHD_NO_BLOCK ? (uint64_t)entry - last : UINT64_MAX;
         bool follows = gap >= vhd->block_sectors && gap < vhd->block_sectors + 8U;
-        if (entry != VHD_NO_BLOCK && !follows)
-            ret->runs++;
-        if (entry != VHD_NO_BLOCK)
-            ret->minimum = (uint64_t)(block + 1) << vhd->block_shift;
+        if (entry == VHD_NO_BLOCK)
+            continue;
+        ret->minimum = (uint64_t)(block + 1) << vhd->block_shift;
+        ret->runs += !follows;
         last = entry;
     }
 }
