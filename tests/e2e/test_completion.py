@@ -44,12 +44,17 @@ def test_options_are_those_of_the_command(complete):
 
 def test_verbs_of_disk(complete, tmp_path):
     assert complete("disk", "") == ["create", "info", "check", "convert", "resize", "compact", "merge",
-                                    "set-parent", "map", "diff", "export-azure"]
+                                    "set-parent", "map", "diff", "mount", "unmount", "export-azure"]
     assert complete("disk", "co") == ["convert", "compact"]
     assert complete("disk", "check", "--r") == ["--repair"]
     assert complete("disk", "create", "--kind", "d") == ["dynamic", "differencing"]
     (tmp_path / "a.vhdx").touch()
     assert complete("disk", "info", "a") == ["a.vhdx"]
+    (tmp_path / "folder").mkdir()
+    assert complete("disk", "mount", "a.vhdx", "--read-only", "f") == ["folder"]
+    assert complete("disk", "mount", "--") == ["--read-only", "--foreground", "--allow-root", "--format", "--quiet",
+                                               "--help"]
+    assert complete("disk", "unmount", "f") == ["folder"]
 
 
 def test_values(complete):

@@ -165,7 +165,7 @@ def test_wrong_words_are_told(disk, run, tmp_path):
 
 def test_help_of_each_verb(run):
     verbs = [line.split()[0] for line in run("disk", "--help").stdout.splitlines() if line.startswith("  ")]
-    assert len(verbs) >= 11
+    assert len(verbs) >= 13
     for verb in verbs:
         done = run("disk", verb, "--help")
         assert done.returncode == 0 and done.stdout.startswith("Usage: partita disk " + verb)
