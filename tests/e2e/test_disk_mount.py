@@ -270,6 +270,22 @@ def test_one_file_sees_at_once_what_another_wrote(disk, folder, tmp_path):
         assert os.pread(whole.fileno(), 5, MIB + 4096) == b"third"
 
 
+def test_holes_of_a_partition(disk, folder, tmp_path):
+    raw = tmp_path / "a.raw"
+    table(raw, 16 * MIB, "label: dos\nstart=16384, size=8192, type=83\n")
+    disk("mount", raw, folder)
+    with open(folder / "part1", "r+b", buffering=0) as part:
+        os.pwrite(part.fileno(), b"d" * 65536, MIB)
+        assert 0 < os.lseek(part.fileno(), 1, os.SEEK_DATA) <= MIB
+        hole = os.lseek(part.fileno(), MIB, os.SEEK_HOLE)
+        assert MIB + 65536 <= hole < 2 * MIB
+        with pytest.raises(OSError) as caught:
+            os.lseek(part.fileno(), hole, os.SEEK_DATA)
+        assert caught.value.errno == errno.ENXIO
+        punch(folder / "part1", MIB + 100, 65536 - 200)
+        assert os.pread(part.fileno(), 65536, MIB) == b"d" * 100 + bytes(65536 - 200) + b"d" * 100
+
+
 def test_a_damaged_table_leaves_the_disk(disk, folder, tmp_path):
     raw = tmp_path / "a.raw"
     table(raw, 8 * MIB, "label: gpt\nstart=1MiB, size=2MiB\n")
