@@ -36,11 +36,12 @@ check: ## every test; the last line counts them
 	@tools/install-deps build check
 	@tools/check $(CHECK_ARGS)
 
-bench: ## compare with QEMU's TCG; BENCH_ARGS=--quick for a tenth of the work
+bench: ## compare with QEMU's TCG, the processor and a disk; BENCH_ARGS=--quick for a tenth of the work
 	@tools/install-deps build bench
 	@tools/configure release
 	@ninja --quiet -C build/release src/cli/partita
 	@bench/run $(BENCH_ARGS)
+	@bench/guest-io $(filter --quick,$(BENCH_ARGS))
 
 fuzz: ## fuzz every target for FUZZ_SECONDS (60)
 	@tools/install-deps build check

@@ -2,17 +2,17 @@
 #include "base/crc32c.h"
 
 #include <nmmintrin.h>
-#include <string.h>
 
-__attribute__((target("sse4.2"))) static uint32_t crc32c_sse(uint32_t crc, const uint8_t *bytes,
-                                                             size_t length)
+#include "base/bytes.h"
+#include "base/coverage.h"
+
+NO_COVERAGE __attribute__((target("sse4.2"))) static uint32_t crc32c_sse(uint32_t crc,
+                                                                         const uint8_t *bytes,
+                                                                         size_t length)
 {
     uint64_t sum = ~crc;
-    for (; length >= sizeof(uint64_t); length -= sizeof(uint64_t), bytes += sizeof(uint64_t)) {
-        uint64_t word;
-        memcpy(&word, bytes, sizeof(word));
-        sum = _mm_crc32_u64(sum, word);
-    }
+    for (; length >= sizeof(uint64_t); length -= sizeof(uint64_t), bytes += sizeof(uint64_t))
+        sum = _mm_crc32_u64(sum, get_le64(bytes));
     uint32_t tail = (uint32_t)sum;
     for (; length > 0; length--, bytes++)
         tail = _mm_crc32_u8(tail, *bytes);

@@ -33,6 +33,14 @@ struct loop_timer {
     void *owner;
 };
 
+struct loop_event {
+    struct loop_watch *watch;
+    int fd; /* an eventfd */
+    atomic_bool raised;
+    loop_timer_fn fn;
+    void *owner;
+};
+
 struct deferred {
     struct deferred *next;
     loop_timer_fn fn;
@@ -77,13 +85,18 @@ static void loop_woken(void *owner, uint32_t events)
     }
 }
 
-static void wake(struct loop *loop)
+static void count_up(int fd)
 {
     const uint64_t one = 1;
     ssize_t written;
     do
-        written = write(loop->wake, &one, sizeof(one));
+        written = write(fd, &one, sizeof(one));
     while (written < 0 && errno == EINTR); /* EAGAIN: the counter is full, the loop is awake */
+}
+
+static void wake(struct loop *loop)
+{
+    count_up(loop->wake);
 }
 
 static int open_descriptors(struct loop *loop)
@@ -233,6 +246,52 @@ void loop_timer_destroy(struct loop_timer *timer)
     if (timer->fd >= 0)
         (void)close(timer->fd);
     free(timer);
+}
+
+static void event_raised(void *owner, uint32_t events)
+{
+    (void)events;
+    struct loop_event *event = owner;
+    uint64_t count;
+    if (read(event->fd, &count, sizeof(count)) < 0)
+        return;
+    /* Before the call: what is raised later calls once more, what was raised before is seen. */
+    (void)atomic_exchange(&event->raised, false);
+    event->fn(event->owner);
+}
+
+int loop_event_create(struct loop *loop, loop_timer_fn fn, void *owner, struct loop_event **ret)
+{
+    struct loop_event *event = calloc(1, sizeof(*event));
+    if (event == NULL)
+        return -ENOMEM;
+    *event = (struct loop_event){.fn = fn, .owner = owner};
+    event->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int error = event->fd < 0 ? -errno
+                              : loop_watch_create(loop, event->fd, EPOLLIN, event_raised, event,
+                                                  &event->watch);
+    if (error < 0) {
+        loop_event_destroy(event);
+        return error;
+    }
+    *ret = event;
+    return 0;
+}
+
+void loop_event_raise(struct loop_event *event)
+{
+    if (!atomic_exchange(&event->raised, true))
+        count_up(event->fd);
+}
+
+void loop_event_destroy(struct loop_event *event)
+{
+    if (event == NULL)
+        return;
+    loop_watch_destroy(event->watch);
+    if (event->fd >= 0)
+        (void)close(event->fd);
+    free(event);
 }
 
 int loop_defer(struct loop *loop, loop_timer_fn fn, void *owner)

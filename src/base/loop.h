@@ -2,10 +2,11 @@
  * Event loop of a worker: descriptors and timers, on epoll.
  *
  * 1. Callbacks run on the thread that is in loop_run (the loop thread), one at a time.
- * 2. loop_timer_set, loop_defer and loop_stop may be called from any thread; all else is for the
- *    loop thread, or for before loop_run.
- * 3. A callback may destroy any watch or timer, its own included; it is not called again.
- * 4. Watches and timers are destroyed before their loop. Creation returns 0 or a negative errno.
+ * 2. loop_timer_set, loop_event_raise, loop_defer and loop_stop may be called from any thread; all
+ *    else is for the loop thread, or for before loop_run.
+ * 3. A callback may destroy any watch, timer or event, its own included; it is not called again.
+ * 4. Watches, timers and events are destroyed before their loop. Creation returns 0 or a negative
+ *    errno.
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
@@ -15,6 +16,7 @@
 struct loop;
 struct loop_watch;
 struct loop_timer;
+struct loop_event;
 
 /* `events` are EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR as epoll gives them. */
 typedef void (*loop_watch_fn)(void *owner, uint32_t events);
@@ -43,6 +45,14 @@ int loop_timer_create(struct loop *loop, loop_timer_fn fn, void *owner, struct l
 /* Fire once at `deadline_ns` on CLOCK_MONOTONIC (at once when past); 0 disarms. Any thread. */
 void loop_timer_set(struct loop_timer *timer, uint64_t deadline_ns);
 void loop_timer_destroy(struct loop_timer *timer);
+
+int loop_event_create(struct loop *loop, loop_timer_fn fn, void *owner, struct loop_event **ret);
+/*
+ * Call its function on the loop thread, soon; once for all that is raised before it is entered. Any
+ * thread. Cheaper than a timer in the past: the kernel's clocks have no part in it.
+ */
+void loop_event_raise(struct loop_event *event);
+void loop_event_destroy(struct loop_event *event);
 
 /*
  * Call `fn(owner)` once on the loop thread, soon, in the order of the calls. Any thread. Returns 0

@@ -21,6 +21,7 @@ struct fixture {
     struct loop *loop;
     struct loop_timer *timer;
     struct loop_timer *other;
+    struct loop_event *event;
     struct loop_watch *watch;
     struct loop_watch *second;
     int pipe[2];
@@ -44,6 +45,7 @@ static int teardown(void **state)
     loop_watch_destroy(f->second);
     loop_timer_destroy(f->timer);
     loop_timer_destroy(f->other);
+    loop_event_destroy(f->event);
     loop_destroy(f->loop);
     (void)close(f->pipe[0]);
     (void)close(f->pipe[1]);
@@ -317,6 +319,95 @@ static void other_threads_may_arm_and_defer(void **state)
     assert_int_equal(atomic_load(&swarm.finished), THREADS);
 }
 
+static void event_raised_often_is_called_once(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(loop_event_create(f->loop, count, f, &f->event), 0);
+    assert_int_equal(loop_timer_create(f->loop, stop, f, &f->timer), 0);
+    for (int i = 0; i < 5; i++)
+        loop_event_raise(f->event);
+    loop_timer_set(f->timer, clock_monotonic_ns() + 20 * MS);
+    assert_int_equal(loop_run(f->loop), 0);
+    assert_int_equal(f->calls, 2); /* it, and the timer */
+}
+
+static void raise_until_third(void *owner)
+{
+    struct fixture *f = owner;
+    if (++f->calls == 3)
+        loop_stop(f->loop);
+    else
+        loop_event_raise(f->event);
+}
+
+static void event_raised_by_its_callback_is_called_again(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(loop_event_create(f->loop, raise_until_third, f, &f->event), 0);
+    loop_event_raise(f->event);
+    assert_int_equal(loop_run(f->loop), 0);
+    assert_int_equal(f->calls, 3);
+}
+
+static void destroy_event_and_stop(void *owner)
+{
+    struct fixture *f = owner;
+    f->calls++;
+    loop_event_destroy(f->event);
+    f->event = NULL;
+    loop_stop(f->loop);
+}
+
+static void event_may_destroy_itself(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(loop_event_create(f->loop, destroy_event_and_stop, f, &f->event), 0);
+    loop_event_raise(f->event);
+    assert_int_equal(loop_run(f->loop), 0);
+    assert_int_equal(f->calls, 1);
+}
+
+struct rally {
+    struct loop *loop;
+    struct loop_event *event;
+    atomic_int asked; /* raises that were announced */
+    int seen;
+};
+
+static void see(void *owner)
+{
+    struct rally *rally = owner;
+    rally->seen = atomic_load(&rally->asked);
+    if (rally->seen == THREADS * ROUNDS)
+        loop_stop(rally->loop);
+}
+
+static void *rally_thread(void *argument)
+{
+    struct rally *rally = argument;
+    for (int i = 0; i < ROUNDS; i++) {
+        (void)atomic_fetch_add(&rally->asked, 1);
+        loop_event_raise(rally->event);
+    }
+    return NULL;
+}
+
+/* What came before a raise is seen by a call after it: none is lost. */
+static void the_last_raise_of_any_thread_is_seen(void **state)
+{
+    struct fixture *f = *state;
+    struct rally rally = {.loop = f->loop};
+    pthread_t threads[THREADS];
+    assert_int_equal(loop_event_create(f->loop, see, &rally, &rally.event), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, rally_thread, &rally), 0);
+    assert_int_equal(loop_run(f->loop), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    loop_event_destroy(rally.event);
+    assert_int_equal(rally.seen, THREADS * ROUNDS);
+}
+
 #define LOOP_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -336,6 +427,10 @@ int main(void)
         LOOP_TEST(deferred_call_left_over_is_released),
         LOOP_TEST(stop_before_run_is_remembered_once),
         LOOP_TEST(other_threads_may_arm_and_defer),
+        LOOP_TEST(event_raised_often_is_called_once),
+        LOOP_TEST(event_raised_by_its_callback_is_called_again),
+        LOOP_TEST(event_may_destroy_itself),
+        LOOP_TEST(the_last_raise_of_any_thread_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

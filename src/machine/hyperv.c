@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "machine/machine_private.h"
 
 /* ---- hv_host ---- */
@@ -166,6 +167,9 @@ static int create_hv(struct machine *machine, struct reason *reason)
     return hv_create(&config, &machine->hv, reason);
 }
 
+/* A software processor takes about so long for three small requests. */
+#define PATIENCE_NS (UINT64_C(300) * NS_PER_SECOND / 1000000)
+
 static int create_vmbus(struct machine *machine, struct reason *reason)
 {
     const struct vmbus_config config = {
@@ -173,6 +177,7 @@ static int create_vmbus(struct machine *machine, struct reason *reason)
         .mem = machine->mem,
         .loop = machine->config.loop,
         .vp_count = machine->config.vcpu_count,
+        .patience_ns = PATIENCE_NS,
     };
     return vmbus_create(&config, &machine->vmbus, reason);
 }

@@ -1,4 +1,4 @@
-/* Channels: offer, open, close, rescind; and who has been signalled. */
+/* Channels: offer, open, close, rescind. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,6 +252,7 @@ static int begin_use(struct vmbus_channel *channel)
     ring_store(&channel->in, RING_FEATURES, RING_FEATURE_PENDING_SIZE);
     channel->open = true;
     channel->wants_room = false;
+    signal_reset(channel);
     channel->report.fault = (struct reason){0};
     int error =
         hv_port_connect(channel->vmbus->config.hv, FIRST_CONNECTION + channel->relid, &port);
@@ -339,33 +340,7 @@ int channel_broken(struct vmbus_channel *channel, const char *why)
     return -EPROTO;
 }
 
-/* ---- signals ---- */
-
-void channel_signal_guest(struct vmbus_channel *channel)
-{
-    channel->report.signals_out++;
-    /* A guest that has switched its event page off hears nothing: its own wish. */
-    (void)hv_signal_event(channel->vmbus->config.hv, channel->target_vp, WIRE_SINT, channel->relid);
-}
-
-static void serve(struct vmbus_channel *channel)
-{
-    channel->report.signals_in++;
-    channel->batch = VMBUS_BATCH;
-    packet_check_room(channel);
-    if (channel->open)
-        channel->ops->readable(channel->owner, channel);
-}
-
-/* A channel may be withdrawn or closed by a callback, but freed only by a message or a rescind. */
-void channel_serve_all(struct vmbus *vmbus)
-{
-    for (uint32_t relid = 1; relid <= vmbus->last_relid; relid++) {
-        struct vmbus_channel *channel = vmbus->by_relid[relid];
-        if (channel != NULL && channel->open && atomic_exchange(&channel->signalled, false))
-            serve(channel);
-    }
-}
+/* ---- reports ---- */
 
 unsigned vmbus_open_channels(const struct vmbus *vmbus)
 {

@@ -14,7 +14,7 @@ enum { RETRY_NS = 1000000, REPLIES_A_MESSAGE = 1 };
 
 void server_wake(struct vmbus *vmbus)
 {
-    loop_timer_set(vmbus->work, 1);
+    loop_event_raise(vmbus->wake);
 }
 
 /* ---- to the guest ---- */
@@ -98,8 +98,13 @@ static void work(void *owner)
     struct vmbus *vmbus = owner;
 
     if (!work_off_messages(vmbus))
-        loop_timer_set(vmbus->work, clock_monotonic_ns() + RETRY_NS);
+        loop_timer_set(vmbus->retry, clock_monotonic_ns() + RETRY_NS);
     channel_serve_all(vmbus);
+}
+
+static void work_late(void *owner)
+{
+    channel_serve_late(owner);
 }
 
 /* ---- life ---- */
@@ -122,9 +127,13 @@ int vmbus_create(const struct vmbus_config *config, struct vmbus **ret, struct r
         return reason_set(reason, -ENOMEM, "no memory for VMBus");
     vmbus->config = *config;
     (void)pthread_mutex_init(&vmbus->incoming_lock, NULL);
-    int error = loop_timer_create(config->loop, work, vmbus, &vmbus->work);
+    int error = loop_event_create(config->loop, work, vmbus, &vmbus->wake);
+    if (error == 0)
+        error = loop_timer_create(config->loop, work, vmbus, &vmbus->retry);
+    if (error == 0)
+        error = loop_timer_create(config->loop, work_late, vmbus, &vmbus->late);
     if (error < 0)
-        (void)reason_set(reason, error, "the host has no timer for VMBus");
+        (void)reason_set(reason, error, "the host has no timer or event for VMBus");
     else
         error = connect_ports(vmbus, reason);
     if (error < 0) {
@@ -156,8 +165,9 @@ void vmbus_destroy(struct vmbus *vmbus)
     hv_port_disconnect(vmbus->config.hv, WIRE_CONNECTION);
     channel_reset_all(vmbus); /* frees those that the guest had not let go */
     gpadl_forget_all(vmbus);
-    if (vmbus->work != NULL)
-        loop_timer_destroy(vmbus->work);
+    loop_timer_destroy(vmbus->retry);
+    loop_timer_destroy(vmbus->late);
+    loop_event_destroy(vmbus->wake);
     (void)pthread_mutex_destroy(&vmbus->incoming_lock);
     free(vmbus);
 }

@@ -27,6 +27,9 @@ struct vmbus_config {
     struct mem *mem;
     struct loop *loop;
     unsigned vp_count;
+    /* How long a packet of a busy channel may wait for others, so that they share an interrupt; 0:
+     * not at all. Worth it where processors take longer than this for two packets. */
+    uint64_t patience_ns;
 };
 
 int vmbus_create(const struct vmbus_config *config, struct vmbus **ret, struct reason *reason);

@@ -50,12 +50,17 @@ struct vmbus_channel {
     bool wants_room;        /* a send got -EAGAIN */
     unsigned batch;         /* packets that may still be read in this turn */
     _Atomic bool signalled; /* (a) */
+    unsigned at_once;       /* signals to be served without a wait */
+    bool late;              /* waits for more packets */
     struct vmbus_channel_report report;
 };
 
 struct vmbus {
     struct vmbus_config config;
-    struct loop_timer *work;        /* fires at once when there is something to do */
+    struct loop_event *wake;  /* there is something to do */
+    struct loop_timer *retry; /* what the guest had no room for */
+    struct loop_timer *late;  /* the end of a wait for more packets, when it is due */
+    bool late_due;
     struct vmbus_channel *channels; /* in the order of their offers */
     struct vmbus_channel *by_relid[VMBUS_MAX_RELID];
     uint32_t last_relid; /* the highest that was ever given */
@@ -103,13 +108,20 @@ void channel_modify(struct vmbus_channel *channel, const uint8_t *message);
 void channel_released(struct vmbus_channel *channel);
 /* Tell the guest of channels that it has not heard of; false: no room for messages now. */
 bool channel_announce_all(struct vmbus *vmbus);
-/* Serve those that the guest signalled. */
-void channel_serve_all(struct vmbus *vmbus);
 /* The guest broke its ring. */
 int channel_broken(struct vmbus_channel *channel, const char *why);
-void channel_signal_guest(struct vmbus_channel *channel);
 /* The guest is gone: close, and free what it had not released. */
 void channel_reset_all(struct vmbus *vmbus);
+
+/* ---- signal.c ---- */
+
+/* Serve those that the guest signalled, or have them wait for more packets. */
+void channel_serve_all(struct vmbus *vmbus);
+/* Serve those that have waited. */
+void channel_serve_late(struct vmbus *vmbus);
+void channel_signal_guest(struct vmbus_channel *channel);
+/* A guest's first signals are served at once. */
+void signal_reset(struct vmbus_channel *channel);
 
 /* ---- packet.c ---- */
 

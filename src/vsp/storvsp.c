@@ -78,7 +78,7 @@ int storvsp_offer_subchannels(struct storvsp *storvsp, unsigned count)
 static void free_controller(struct storvsp *storvsp)
 {
     for (unsigned i = 0; i < storvsp->channel_count; i++)
-        free(storvsp->channel[i].pool);
+        storvsp_channel_release_pool(&storvsp->channel[i]);
     free(storvsp);
 }
 

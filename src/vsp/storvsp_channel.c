@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "vsp/storvsp_private.h"
@@ -16,9 +17,21 @@ static void put_free(struct storvsp_request *request)
 
 int storvsp_channel_make_pool(struct storvsp_channel *channel)
 {
-    if (channel->pool == NULL)
-        channel->pool = calloc(STORVSP_POOL, sizeof(*channel->pool));
-    return channel->pool != NULL ? 0 : -ENOMEM;
+    if (channel->pool != NULL)
+        return 0;
+    void *pool = mmap(NULL, STORVSP_POOL * sizeof(*channel->pool), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pool == MAP_FAILED)
+        return -ENOMEM;
+    channel->pool = pool;
+    return 0;
+}
+
+void storvsp_channel_release_pool(struct storvsp_channel *channel)
+{
+    if (channel->pool != NULL)
+        (void)munmap(channel->pool, STORVSP_POOL * sizeof(*channel->pool));
+    channel->pool = NULL;
 }
 
 static bool has_free(const struct storvsp_channel *channel)

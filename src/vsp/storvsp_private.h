@@ -101,6 +101,7 @@ extern const struct vmbus_channel_ops storvsp_channel_ops;
 
 /* -ENOMEM; a pool stays until the controller goes. */
 int storvsp_channel_make_pool(struct storvsp_channel *channel);
+void storvsp_channel_release_pool(struct storvsp_channel *channel);
 /* A request for a packet of the channel's present opening; NULL: none is free. */
 struct storvsp_request *storvsp_channel_take_request(struct storvsp_channel *channel);
 void storvsp_channel_append_unsent(struct storvsp_request *request);

@@ -13,7 +13,8 @@ import pytest
 
 MIB = 1 << 20
 F_OFD_SETLK = 37  # Linux; not in Python's fcntl
-FORMATS = ["raw", "vhdx"]
+FORMATS = ["raw", "vhd", "vhdx"]
+QEMU_NAMES = {"vhd": "vpc", "vhdx": "vhdx"}
 
 
 @pytest.fixture
@@ -98,6 +99,28 @@ def test_qemu_writes_into_ours_and_we_into_qemus(disk, tmp_path):
         assert content[offset:offset + length] == bytes([number + 65]) * length
 
 
+def test_logs_that_qemu_left_are_carried_out(disk, tmp_path):
+    """Killed at each of its writes in turn; QEMU's own recovery says what must be read then."""
+    path, copy, raw = tmp_path / "q.vhdx", tmp_path / "copy.vhdx", tmp_path / "a.raw"
+    logs = 0
+    for number in range(1, 13):
+        path.unlink(missing_ok=True)
+        qemu_img("create", "-q", "-f", "vhdx", path, "256M")
+        subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", f"inject=pwrite64:signal=KILL:when={number}", "qemu-io",
+                        "-f", "vhdx", "-i", "threads", "-c", "write -P 1 0 1M", "-c", "write -P 2 100M 1M", path],
+                       capture_output=True, check=False)
+        copy.write_bytes(path.read_bytes())
+        logs += info(disk, path)["dirty"]
+        disk("convert", path, raw, "--force")
+        subprocess.run(["qemu-img", "check", "-q", "-r", "all", "-f", "vhdx", copy], check=False)
+        assert "Images are identical" in qemu_img("compare", "-f", "raw", "-F", "vhdx", raw, copy)
+        disk("check", path, "--repair")
+        assert not info(disk, path)["dirty"]
+        qemu_img("check", "-f", "vhdx", path)
+        assert "the same" in disk("diff", raw, path).stdout
+    assert logs > 0
+
+
 def test_foreign_images_are_converted(disk, tmp_path):
     raw = patchwork(tmp_path / "a.raw", 64 * MIB, seed=3)
     for suffix in ("qcow2", "vmdk"):
@@ -111,28 +134,41 @@ def test_foreign_images_are_converted(disk, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["fixed", "dynamic"])
-def test_vhds_of_qemu_are_converted(disk, tmp_path, kind):
+def test_vhds_of_qemu_are_ours(disk, tmp_path, kind):
     raw = patchwork(tmp_path / "a.raw", 64 * MIB, seed=4)
     path = tmp_path / "q.vhd"
     qemu_img("convert", "-f", "raw", "-O", "vpc", "-o", f"subformat={kind},force_size=on", raw, path)
-    disk("convert", path, tmp_path / "a.vhdx")
-    assert "the same" in disk("diff", raw, tmp_path / "a.vhdx").stdout
-    if kind == "fixed":
-        disk("check", path)
-        assert info(disk, path)["size"] == 64 * MIB
-    else:
-        assert "dynamic VHD" in disk("info", path, code=3).stderr
+    facts = info(disk, path)
+    assert facts["size"] == 64 * MIB and facts["kind"] == kind
+    disk("check", path)
+    assert "the same" in disk("diff", raw, path).stdout
+    disk("resize", path, "100M")
+    disk("resize", path, "64M", "--shrink")
+    assert "Images are identical" in qemu_img("compare", "-f", "raw", "-F", "vpc", raw, path)
 
 
-def test_our_vhds_are_read_by_others(disk, tmp_path):
-    raw = patchwork(tmp_path / "a.raw", 64 * MIB + 512, seed=5)
-    disk("convert", raw, tmp_path / "a.vhd", "--kind", "fixed")
-    assert "Images are identical" in qemu_img("compare", "-f", "raw", "-F", "vpc", raw, tmp_path / "a.vhd")
-    disk("export-azure", raw, tmp_path / "azure.vhd")
-    assert os.path.getsize(tmp_path / "azure.vhd") == 65 * MIB + 512
-    said = subprocess.run(["vhdiinfo", tmp_path / "azure.vhd"], capture_output=True, text=True, check=True).stdout
+@pytest.mark.parametrize("kind", ["fixed", "dynamic"])
+def test_our_vhds_are_read_by_others(disk, tmp_path, kind):
+    raw, path = patchwork(tmp_path / "a.raw", 64 * MIB + 512, seed=5), tmp_path / "a.vhd"
+    disk("convert", raw, path, "--kind", kind)
+    assert "Images are identical" in qemu_img("compare", "-f", "raw", "-F", "vpc", raw, path)
+    said = subprocess.run(["vhdiinfo", path], capture_output=True, text=True, check=True).stdout
+    assert kind.capitalize() in said and str(64 * MIB + 512) in said
+    subprocess.run(["qemu-io", "-f", "vpc", "-c", "write -P 7 30M 5M", path], check=True, capture_output=True)
+    disk("check", path)
+    disk("convert", path, tmp_path / "back.raw")
+    content = bytearray(raw.read_bytes())
+    content[30 * MIB:35 * MIB] = bytes([7]) * 5 * MIB
+    assert (tmp_path / "back.raw").read_bytes() == content
+
+
+def test_what_azure_takes(disk, tmp_path):
+    raw, path = patchwork(tmp_path / "a.raw", 64 * MIB + 512, seed=6), tmp_path / "azure.vhd"
+    disk("export-azure", raw, path)
+    assert os.path.getsize(path) == 65 * MIB + 512
+    said = subprocess.run(["vhdiinfo", path], capture_output=True, text=True, check=True).stdout
     assert "Fixed" in said and str(65 * MIB) in said
-    assert "the same" in disk("diff", raw, tmp_path / "azure.vhd").stdout
+    assert "the same" in disk("diff", raw, path).stdout
 
 
 # ---- verbs ----
@@ -144,7 +180,7 @@ def test_create_and_info(disk, tmp_path, suffix):
     facts = info(disk, path)
     assert facts["format"] == suffix and facts["size"] == 64 * MIB
     assert facts["kind"] == ("fixed" if suffix == "raw" else "dynamic")
-    assert facts["file_size"] == (64 * MIB if suffix == "raw" else 4 * MIB)
+    assert facts["file_size"] == {"raw": 64 * MIB, "vhd": 2560, "vhdx": 4 * MIB}[suffix]
     assert not facts["in_use"] and facts["partition_table"] == "none" and facts["generation"] == 0
     assert "there is" not in disk("check", path).stderr
     done = disk("create", path, "64M", code=3)
@@ -184,8 +220,9 @@ def test_generation_of_a_guest(disk, tmp_path):
         assert info(disk, raw)["generation"] == generation
 
 
-def test_a_gpt_moves_with_the_end(disk, tmp_path):
-    raw, path = tmp_path / "a.raw", tmp_path / "a.vhdx"
+@pytest.mark.parametrize("suffix", ["vhd", "vhdx"])
+def test_a_gpt_moves_with_the_end(disk, tmp_path, suffix):
+    raw, path = tmp_path / "a.raw", tmp_path / f"a.{suffix}"
     disk("create", raw, "64M")
     subprocess.run(["sfdisk", "-q", raw], input="label: gpt\nstart=1MiB, size=20MiB\n", text=True, check=True)
     disk("convert", raw, path)
@@ -200,29 +237,31 @@ def test_a_gpt_moves_with_the_end(disk, tmp_path):
     assert os.path.getsize(raw) == 32 * MIB
 
 
-def test_a_chain(disk, tmp_path):
-    base = tmp_path / "base.vhdx"
+@pytest.mark.parametrize("suffix", ["vhd", "vhdx"])
+def test_a_chain(disk, tmp_path, suffix):
+    base, middle, top = (tmp_path / f"{name}.{suffix}" for name in ("base", "middle", "top"))
     disk("convert", patchwork(tmp_path / "a.raw", 64 * MIB), base, "-b", "1M")
-    disk("create", tmp_path / "middle.avhdx", "--parent", base)
-    disk("create", tmp_path / "top.avhdx", "--parent", tmp_path / "middle.avhdx")
-    facts = info(disk, tmp_path / "top.avhdx", "--chain")
-    assert [pathlib.Path(image["path"]).name for image in facts["chain"]] == ["top.avhdx", "middle.avhdx", "base.vhdx"]
+    disk("create", middle, "--parent", base)
+    disk("create", top, "--parent", middle)
+    facts = info(disk, top, "--chain")
+    assert [pathlib.Path(image["path"]) for image in facts["chain"]] == [top, middle, base]
     assert facts["parent_found"]
-    assert "the same" in disk("diff", tmp_path / "a.raw", tmp_path / "top.avhdx").stdout
-    disk("check", tmp_path / "top.avhdx", "--chain")
-    stretches = json.loads(disk("map", tmp_path / "top.avhdx", "--json").stdout)
+    assert "the same" in disk("diff", tmp_path / "a.raw", top).stdout
+    disk("check", top, "--chain")
+    stretches = json.loads(disk("map", top, "--json").stdout)
     assert sum(part["length"] for part in stretches) == 64 * MIB
     assert {part["layer"] for part in stretches} == {2}
 
-    (tmp_path / "moved").mkdir()
-    base.rename(tmp_path / "moved/base.vhdx")
-    assert "No such file" in disk("info", tmp_path / "top.avhdx", code=3).stderr
-    disk("set-parent", tmp_path / "middle.avhdx", tmp_path / "moved/base.vhdx")
-    assert "the same" in disk("diff", tmp_path / "a.raw", tmp_path / "top.avhdx").stdout
+    moved = tmp_path / "moved" / base.name
+    moved.parent.mkdir()
+    base.rename(moved)
+    assert "No such file" in disk("info", top, code=3).stderr
+    disk("set-parent", middle, moved)
+    assert "the same" in disk("diff", tmp_path / "a.raw", top).stdout
 
-    disk("merge", tmp_path / "top.avhdx", "--into", tmp_path / "moved/base.vhdx")
-    assert not (tmp_path / "top.avhdx").exists() and not (tmp_path / "middle.avhdx").exists()
-    assert "the same" in disk("diff", tmp_path / "a.raw", tmp_path / "moved/base.vhdx").stdout
+    disk("merge", top, "--into", moved)
+    assert not top.exists() and not middle.exists()
+    assert "the same" in disk("diff", tmp_path / "a.raw", moved).stdout
 
 
 def test_a_changed_parent_is_told(disk, tmp_path):
@@ -290,14 +329,16 @@ def test_convert_does_not_replace_by_accident(disk, tmp_path):
     assert os.path.getsize(tmp_path / "b.raw") == MIB
 
 
-def test_compact_makes_small(disk, tmp_path):
-    path = tmp_path / "a.vhdx"
+@pytest.mark.parametrize("suffix", ["vhd", "vhdx"])
+def test_compact_makes_small(disk, tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
     raw = patchwork(tmp_path / "a.raw", 64 * MIB)
     disk("convert", raw, path, "-b", "1M")
     before = os.path.getsize(path)
     with open(raw, "r+b") as file:
         file.write(b"\0" * 32 * MIB)
-    subprocess.run(["qemu-io", "-f", "vhdx", "-c", "write -P 0 0 32M", path], check=True, capture_output=True)
+    subprocess.run(["qemu-io", "-f", QEMU_NAMES[suffix], "-c", "write -P 0 0 32M", path], check=True,
+                   capture_output=True)
     disk("compact", path)
     assert os.path.getsize(path) < before
     assert "the same" in disk("diff", raw, path).stdout

@@ -22,6 +22,8 @@ MNT_DETACH = 2
 KINDS = {
     "raw": (".raw", []),
     "vhd": (".vhd", ["--kind", "fixed"]),
+    "vhd-dynamic": (".vhd", ["--kind", "dynamic"]),
+    "vhd-child": (".vhd", None),
     "vhdx": (".vhdx", ["--block-size", "1M"]),
     "vhdx-4k": (".vhdx", ["--block-size", "1M", "--sector", "4096"]),
     "child": (".avhdx", None),
@@ -140,6 +142,9 @@ def make(disk, tmp_path):
         elif kind == "child":
             disk("convert", raw, tmp_path / "base.vhdx", "--block-size", "1M")
             disk("create", path, "--parent", tmp_path / "base.vhdx")
+        elif kind == "vhd-child":
+            disk("convert", raw, tmp_path / "base.vhd", "--kind", "dynamic")
+            disk("create", path, "--parent", tmp_path / "base.vhd")
         elif "--sector" in options:  # convert keeps the sectors of its source
             disk("create", path, size, *options)
             disk("mount", path, tmp_path / "folder")
@@ -332,6 +337,29 @@ def test_what_is_written_is_there_after_unmount(disk, make, folder, kind):
     disk("unmount", folder)
     assert content_of(disk, path) == content
     disk("check", path)
+
+
+def test_others_read_the_child_that_was_written(disk, make, folder, tmp_path):
+    """
+    By libvhdi, which shows the parent first. It takes the parent's sectors for zeroes in a byte of the
+    bitmap in which a run of the child's ends; so these are runs of eight sectors.
+    """
+    path, content = make("vhd-child")
+    other = tmp_path / "other"
+    other.mkdir()
+    disk("mount", path, folder)
+    with open(folder / "disk", "r+b", buffering=0) as file:
+        for number, (offset, length) in enumerate([(0, 4096), (3 * MIB - 8192, 65536), (9 * MIB, 3 * MIB)]):
+            content[offset:offset + length] = bytes([number + 1]) * length
+            assert os.pwrite(file.fileno(), content[offset:offset + length], offset) == length
+    punch(folder / "disk", 10 * MIB, MIB)
+    content[10 * MIB:11 * MIB] = bytes(MIB)
+    disk("unmount", folder)
+    subprocess.run(["vhdimount", path, other], check=True, capture_output=True)
+    try:
+        assert (other / "vhdi2").read_bytes() == content
+    finally:
+        libc.umount2(os.fsencode(other), MNT_DETACH)
 
 
 def test_dd_and_holes(disk, make, folder, tmp_path):

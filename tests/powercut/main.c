@@ -151,6 +151,22 @@ static void offer_formats(struct session *session)
     }
 }
 
+/* On a disk that forgets one flush of so many. */
+static void offer_forgetful(struct session *session, const struct script *script,
+                            enum image_format format)
+{
+    for (unsigned every = 1; every <= 3; every++) {
+        const struct job job = {.workload = {.script = script, .format = format},
+                                .forget_flush = every,
+                                .broken = true};
+        char name[2 * CUT_NAME];
+        char of[CUT_NAME];
+        workload_name(&job.workload, of);
+        (void)snprintf(name, sizeof(name), "%s-forgets-flush-of-%u", of, every);
+        offer(session, &job, name);
+    }
+}
+
 /* A disk that forgets flushes, and formats with a mistake, have to be caught. */
 static void offer_broken(struct session *session)
 {
@@ -160,18 +176,10 @@ static void offer_broken(struct session *session)
         offer(session, &job, toy_name((enum toy_fault)fault));
     }
     for (unsigned i = 0; i < script_count; i++) {
-        for (unsigned every = 1; every <= 3; every++) {
-            const struct job job = {.workload = {.script = &scripts[i], .format = IMAGE_VHDX},
-                                    .forget_flush = every,
-                                    .broken = true};
-            char name[2 * CUT_NAME];
-            char of[CUT_NAME];
-            if (strcmp(scripts[i].name, "dynamic") != 0)
-                continue;
-            workload_name(&job.workload, of);
-            (void)snprintf(name, sizeof(name), "%s-forgets-flush-of-%u", of, every);
-            offer(session, &job, name);
-        }
+        if (strcmp(scripts[i].name, "dynamic") != 0)
+            continue;
+        offer_forgetful(session, &scripts[i], IMAGE_VHD);
+        offer_forgetful(session, &scripts[i], IMAGE_VHDX);
     }
 }
 

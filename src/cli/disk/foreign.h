@@ -4,7 +4,7 @@
 
 #include "cli/disk/tool.h"
 
-/* Does the name say so? ".qcow2", ".vmdk", …; of a VHD, that it is none that disk_open() takes. */
+/* Does the name say so? ".qcow2", ".vmdk", … */
 bool foreign_is(const char *path);
 /*
  * `*ret` is a raw image beside `target`, the caller's to remove and to free, also after an error

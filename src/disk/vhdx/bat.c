@@ -44,12 +44,59 @@ bool vhdx_is_bitmap_entry(const struct vhdx *vhdx, uint64_t index)
     return index % (ratio + 1) == ratio;
 }
 
+uint64_t vhdx_block_of(const struct vhdx *vhdx, uint64_t index)
+{
+    return index - index / ((UINT64_C(1) << vhdx->ratio_shift) + 1);
+}
+
 uint64_t vhdx_entry_length(const struct vhdx *vhdx, uint64_t index)
 {
     return vhdx_is_bitmap_entry(vhdx, index) ? (uint64_t)VHDX_UNIT : vhdx_block_size(vhdx);
 }
 
+void vhdx_note_used(struct vhdx *vhdx, uint64_t index)
+{
+    uint64_t page = index / VHDX_BAT_PAGE_ENTRIES;
+    vhdx->bat_used[page / 8] |= (uint8_t)(1U << page % 8);
+}
+
+/* The first page from `page` on that may have entries, or one behind the last. */
+static uint64_t next_used_page(const struct vhdx *vhdx, uint64_t page)
+{
+    uint64_t pages = vhdx->bat_bytes / VHDX_PAGE;
+
+    while (page < pages && (vhdx->bat_used[page / 8] >> page % 8 & 1) == 0)
+        page += vhdx->bat_used[page / 8] == 0 ? 8 - page % 8 : 1;
+    return page;
+}
+
+uint64_t vhdx_next_entry(const struct vhdx *vhdx, uint64_t index)
+{
+    while (index < vhdx->entries) {
+        uint64_t page = next_used_page(vhdx, index / VHDX_BAT_PAGE_ENTRIES);
+        uint64_t end = (page + 1) * VHDX_BAT_PAGE_ENTRIES;
+        if (page != index / VHDX_BAT_PAGE_ENTRIES)
+            index = page * VHDX_BAT_PAGE_ENTRIES;
+        end = end < vhdx->entries ? end : vhdx->entries;
+        while (index < end && vhdx->bat[index] == 0)
+            index++;
+        if (index < end)
+            return index;
+    }
+    return vhdx->entries;
+}
+
 /* Holes are not read: a table for 64 TiB is half a GiB, and nearly all of it is empty. */
+static int read_range(struct vhdx *vhdx, uint64_t at, uint64_t end)
+{
+    uint64_t first = at - vhdx->regions.bat.offset;
+    uint64_t last = end - 1 - vhdx->regions.bat.offset;
+
+    for (uint64_t page = first / VHDX_PAGE; page <= last / VHDX_PAGE; page++)
+        vhdx_note_used(vhdx, page * VHDX_BAT_PAGE_ENTRIES);
+    return file_read(vhdx->disk.file, (uint8_t *)vhdx->bat + first, end - at, at);
+}
+
 static int read_entries(struct vhdx *vhdx)
 {
     uint64_t base = vhdx->regions.bat.offset;
@@ -62,12 +109,18 @@ static int read_entries(struct vhdx *vhdx)
         error = file_extent(vhdx->disk.file, at, &stop, &data);
         stop = stop < end ? stop : end;
         if (error == 0 && data)
-            error = file_read(vhdx->disk.file, (uint8_t *)vhdx->bat + (at - base), stop - at, at);
+            error = read_range(vhdx, at, stop);
         at = stop;
     }
-    if (error == 0)
-        vhdx_replay_patch(&vhdx->replay, (uint8_t *)vhdx->bat, vhdx->entries * 8, base);
-    return error;
+    if (error < 0)
+        return error;
+    vhdx_replay_patch(&vhdx->replay, (uint8_t *)vhdx->bat, vhdx->entries * 8, base);
+    for (size_t i = 0; i < vhdx->replay.count; i++) {
+        uint64_t at = vhdx->replay.changes[i].offset;
+        if (at >= base && at < end)
+            vhdx_note_used(vhdx, (at - base) / 8);
+    }
+    return 0;
 }
 
 int vhdx_load_bat(struct vhdx *vhdx, struct reason *reason)
@@ -85,8 +138,9 @@ int vhdx_load_bat(struct vhdx *vhdx, struct reason *reason)
         return -ENOMEM;
     vhdx->bat = bat;
     vhdx->bat_dirty = calloc(pages / 8 + 1, 1);
+    vhdx->bat_used = calloc(pages / 8 + 1, 1);
     vhdx->bitmaps = calloc(vhdx->bitmap_blocks, sizeof(void *));
-    if (vhdx->bat_dirty == NULL || vhdx->bitmaps == NULL)
+    if (vhdx->bat_dirty == NULL || vhdx->bat_used == NULL || vhdx->bitmaps == NULL)
         return -ENOMEM;
     int error = read_entries(vhdx);
     return error < 0 ? reason_set(reason, error, "its allocation table cannot be read") : 0;
@@ -98,7 +152,8 @@ void vhdx_release_bat(struct vhdx *vhdx)
         (void)munmap(vhdx->bat, vhdx->bat_bytes);
     vhdx->bat = NULL;
     free(vhdx->bat_dirty);
-    vhdx->bat_dirty = NULL;
+    free(vhdx->bat_used);
+    vhdx->bat_dirty = vhdx->bat_used = NULL;
 }
 
 /* ---- what is in use ---- */
@@ -145,7 +200,7 @@ int vhdx_load_room(struct vhdx *vhdx, struct reason *reason)
     if (error == 0)
         error = take_range(vhdx, "the metadata", regions->metadata.offset, regions->metadata.length,
                            reason);
-    for (uint64_t i = 0; error == 0 && i < vhdx->entries; i++) {
+    for (uint64_t i = 0; error == 0 && (i = vhdx_next_entry(vhdx, i)) < vhdx->entries; i++) {
         if (vhdx_has_room(vhdx->bat[i]))
             error = take_entry(vhdx, i, reason);
     }

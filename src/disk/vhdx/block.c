@@ -185,8 +185,8 @@ static int check_session(struct vhdx *vhdx)
 {
     if (vhdx->session == VHDX_SESSION_OPEN)
         return 0;
-    vhdx->session = VHDX_SESSION_WANTED;
-    return -EBUSY;
+    int error = vhdx_want_session(vhdx);
+    return error < 0 ? error : -EBUSY;
 }
 
 static int map_write(struct vhdx *vhdx, uint64_t offset, uint64_t length, struct disk_extent *ret)

@@ -81,20 +81,27 @@ static int check_log(struct checker *checker)
 
 /* ---- regions and metadata ---- */
 
+static int copy_region_table(const struct vhdx *vhdx, uint8_t *bytes, uint64_t from, uint64_t to)
+{
+    int error = vhdx_read(vhdx, bytes, VHDX_TABLE_SIZE, from);
+
+    return error < 0 ? error : file_write(vhdx->disk.file, bytes, VHDX_TABLE_SIZE, to);
+}
+
 static int check_region_tables(struct checker *checker)
 {
     static const uint64_t offsets[2] = {VHDX_REGIONS_0, VHDX_REGIONS_1};
     struct vhdx *vhdx = &checker->vhdx;
-    auto_free uint8_t *bytes = malloc((size_t)2 * VHDX_TABLE_SIZE);
+    auto_free uint8_t *bytes = malloc(VHDX_TABLE_SIZE);
     bool valid[2] = {false, false};
     struct reason why[2] = {{""}, {""}};
-    struct vhdx_regions regions;
+    struct vhdx_regions regions[2];
     int error = bytes != NULL ? 0 : -ENOMEM;
 
     for (unsigned i = 0; error == 0 && i < 2; i++) {
-        error = vhdx_read(vhdx, bytes + (size_t)i * VHDX_TABLE_SIZE, VHDX_TABLE_SIZE, offsets[i]);
+        error = vhdx_read(vhdx, bytes, VHDX_TABLE_SIZE, offsets[i]);
         if (error == 0)
-            valid[i] = vhdx_decode_regions(bytes + (size_t)i * VHDX_TABLE_SIZE, &regions, &why[i]);
+            valid[i] = vhdx_decode_regions(bytes, &regions[i], &why[i]);
     }
     if (error < 0)
         return error;
@@ -106,10 +113,10 @@ static int check_region_tables(struct checker *checker)
         image_found(checker->check, checker->repair ? IMAGE_MENDED : IMAGE_DAMAGE, offsets[i],
                     "region table %u: %s", i + 1, why[i].text);
         if (checker->repair)
-            error = file_write(vhdx->disk.file, bytes + (size_t)(1 - i) * VHDX_TABLE_SIZE,
-                               VHDX_TABLE_SIZE, offsets[i]);
+            error = copy_region_table(vhdx, bytes, offsets[1 - i], offsets[i]);
     }
-    return error < 0 ? error : vhdx_load_regions(vhdx, NULL);
+    vhdx->regions = regions[valid[0] ? 0 : 1];
+    return error;
 }
 
 static int check_metadata(struct checker *checker)
@@ -168,7 +175,7 @@ static const char *wrong_with_entry(const struct vhdx *vhdx, uint64_t index)
         return "there in part, though the disk has no parent";
     if (state != VHDX_PARTIAL)
         return state == 4 || state == 5 ? "its state is unknown" : NULL;
-    uint64_t block = index - index / ((UINT64_C(1) << vhdx->ratio_shift) + 1);
+    uint64_t block = vhdx_block_of(vhdx, index);
     uint64_t bitmap = vhdx->bat[vhdx_bitmap_index(vhdx, block >> vhdx->ratio_shift)];
     return vhdx_state(bitmap) == VHDX_PRESENT ? NULL : "there in part, and without a bitmap";
 }
@@ -212,7 +219,7 @@ static int check_bat(struct checker *checker)
     take(checker, "log", &log);
     take(checker, "metadata", &vhdx->regions.metadata);
     take(checker, "allocation table", &vhdx->regions.bat);
-    for (uint64_t i = 0; i < vhdx->entries; i++)
+    for (uint64_t i = 0; (i = vhdx_next_entry(vhdx, i)) < vhdx->entries; i++)
         check_entry(checker, i);
     uint64_t unused = vhdx->room.units - vhdx->room.in_use;
     if (unused != 0)

@@ -8,9 +8,23 @@
  *   5. room that is free now is given back to the file system
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "disk/vhdx/vhdx.h"
+
+int vhdx_want_session(struct vhdx *vhdx)
+{
+    int error = vhdx_log_reserve(&vhdx->log);
+
+    if (error == 0 && vhdx->dirty == NULL)
+        vhdx->dirty = calloc(vhdx->log.most, sizeof(*vhdx->dirty));
+    if (error == 0 && vhdx->dirty == NULL)
+        error = -ENOMEM;
+    if (error == 0 && vhdx->session != VHDX_SESSION_OPEN)
+        vhdx->session = VHDX_SESSION_WANTED;
+    return error;
+}
 
 bool vhdx_bat_page_is_dirty(const struct vhdx *vhdx, uint64_t page)
 {
@@ -32,6 +46,7 @@ void vhdx_set_entry(struct vhdx *vhdx, uint64_t index, uint64_t entry)
     uint64_t page = index / VHDX_BAT_PAGE_ENTRIES;
 
     vhdx->bat[index] = entry;
+    vhdx_note_used(vhdx, index);
     if (vhdx_bat_page_is_dirty(vhdx, page))
         return;
     vhdx->bat_dirty[page / 8] |= (uint8_t)(1U << page % 8);
@@ -155,11 +170,12 @@ int vhdx_finish(struct disk *disk)
 
 int vhdx_edit_begin(struct vhdx *vhdx, enum vhdx_edit edit)
 {
-    if (vhdx->session != VHDX_SESSION_OPEN)
-        vhdx->session = VHDX_SESSION_WANTED;
-    vhdx->keep_identity = edit == VHDX_KEEP_IDENTITY;
-    int error = disk_flush(&vhdx->disk);
+    int error = vhdx_want_session(vhdx);
 
+    if (error < 0)
+        return error;
+    vhdx->keep_identity = edit == VHDX_KEEP_IDENTITY;
+    error = disk_flush(&vhdx->disk);
     vhdx->keep_identity = false;
     vhdx->log.count = 0;
     return error;

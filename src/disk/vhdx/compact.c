@@ -14,8 +14,10 @@ struct work {
     disk_progress_fn progress;
     void *owner;
     uint64_t done, total; /* bytes of blocks that were looked at, then that were moved or stay */
-    uint8_t *buffer;
+    uint8_t *buffer;      /* of PIECE bytes */
 };
+
+enum { PIECE = 64 << 10 }; /* what is read at once: that stays in a processor's cache */
 
 static int advance(struct work *work, uint64_t bytes)
 {
@@ -48,7 +50,7 @@ static int block_is_zero(struct work *work, uint64_t block, bool *ret)
             return error;
         stop = stop < end ? stop : end;
         if (data) {
-            size_t length = stop - offset < VHDX_UNIT ? (size_t)(stop - offset) : VHDX_UNIT;
+            size_t length = stop - offset < PIECE ? (size_t)(stop - offset) : PIECE;
             error = disk_read(disk, work->buffer, length, offset);
             if (error < 0)
                 return error;
@@ -60,24 +62,32 @@ static int block_is_zero(struct work *work, uint64_t block, bool *ret)
     return 0;
 }
 
+static int free_if_zero(struct work *work, uint64_t block)
+{
+    struct vhdx *vhdx = work->vhdx;
+    uint64_t offset = block << vhdx->block_shift;
+    uint64_t left = vhdx->disk.geometry.capacity - offset;
+    uint64_t length = left < vhdx_block_size(vhdx) ? left : vhdx_block_size(vhdx);
+    bool zero = false;
+    int error = block_is_zero(work, block, &zero);
+
+    if (error == 0 && zero)
+        error = disk_unmap(&vhdx->disk, offset, length);
+    return error < 0 ? error : advance(work, offset + length - work->done);
+}
+
 static int free_zero_blocks(struct work *work)
 {
     struct vhdx *vhdx = work->vhdx;
     int error = 0;
 
-    for (uint64_t block = 0; error == 0 && block < vhdx->blocks; block++) {
-        uint64_t offset = block << vhdx->block_shift;
-        uint64_t left = vhdx->disk.geometry.capacity - offset;
-        uint64_t length = left < vhdx_block_size(vhdx) ? left : vhdx_block_size(vhdx);
-        bool zero = false;
-        if (vhdx_has_room(vhdx->bat[vhdx_block_index(vhdx, block)])) {
-            error = block_is_zero(work, block, &zero);
-            if (error == 0 && zero)
-                error = disk_unmap(&vhdx->disk, offset, length);
-        }
-        if (error == 0)
-            error = advance(work, length);
+    for (uint64_t i = 0; error == 0 && (i = vhdx_next_entry(vhdx, i)) < vhdx->entries; i++) {
+        if (vhdx_has_room(vhdx->bat[i]) && !vhdx_is_bitmap_entry(vhdx, i) &&
+            vhdx_block_of(vhdx, i) < vhdx->blocks)
+            error = free_if_zero(work, vhdx_block_of(vhdx, i));
     }
+    if (error == 0)
+        error = advance(work, vhdx->disk.geometry.capacity - work->done);
     return error < 0 ? error : disk_flush(&vhdx->disk);
 }
 
@@ -97,13 +107,13 @@ static int sort_entries(struct vhdx *vhdx, uint64_t **ret, size_t *ret_count)
 {
     size_t count = 0;
 
-    for (uint64_t i = 0; i < vhdx->entries; i++)
+    for (uint64_t i = 0; (i = vhdx_next_entry(vhdx, i)) < vhdx->entries; i++)
         count += vhdx_has_room(vhdx->bat[i]);
     uint64_t *indices = calloc(count + 1, sizeof(*indices));
     if (indices == NULL)
         return -ENOMEM;
     count = 0;
-    for (uint64_t i = 0; i < vhdx->entries; i++) {
+    for (uint64_t i = 0; (i = vhdx_next_entry(vhdx, i)) < vhdx->entries; i++) {
         if (vhdx_has_room(vhdx->bat[i]))
             indices[count++] = i;
     }
@@ -124,7 +134,7 @@ static int copy_room(struct work *work, uint64_t from, uint64_t to, uint64_t len
         bool data = true;
         error = file_extent(file, from + at, &stop, &data);
         uint64_t end = stop - from < length ? stop - from : length;
-        size_t piece = end - at < VHDX_UNIT ? (size_t)(end - at) : VHDX_UNIT;
+        size_t piece = end - at < PIECE ? (size_t)(end - at) : PIECE;
         if (error == 0 && data) {
             error = file_read(file, work->buffer, piece, from + at);
             if (error == 0 && !is_zero(work->buffer, piece))
@@ -209,10 +219,10 @@ int vhdx_compact(struct disk *disk, disk_progress_fn progress, void *owner)
 
     if (vhdx->metadata.fixed)
         return -ENOTSUP;
-    work.buffer = malloc(VHDX_UNIT);
+    work.buffer = malloc(PIECE);
     if (work.buffer == NULL)
         return -ENOMEM;
-    for (uint64_t i = 0; i < vhdx->entries; i++)
+    for (uint64_t i = 0; (i = vhdx_next_entry(vhdx, i)) < vhdx->entries; i++)
         work.total += vhdx_has_room(vhdx->bat[i]) ? vhdx_entry_length(vhdx, i) : 0;
     int error = vhdx_edit_begin(vhdx, VHDX_KEEP_IDENTITY);
     if (error == 0)

@@ -5,28 +5,29 @@
 #include "disk/utf16.h"
 #include "disk/vhdx/vhdx.h"
 
-static void count_blocks(const struct vhdx *vhdx, struct image_info *ret)
+/* Returns a block behind the last that is there. */
+static uint64_t count_blocks(const struct vhdx *vhdx, struct image_info *ret)
 {
+    uint64_t end = 0;
     uint64_t next = 0; /* where the next one that is there would go on */
 
-    for (uint64_t block = 0; block < vhdx->blocks; block++) {
-        uint64_t entry = vhdx->bat[vhdx_block_index(vhdx, block)];
-        if (!vhdx_has_room(entry))
+    for (uint64_t i = 0; (i = vhdx_next_entry(vhdx, i)) < vhdx->entries; i++) {
+        uint64_t entry = vhdx->bat[i];
+        if (!vhdx_has_room(entry) || vhdx_is_bitmap_entry(vhdx, i) ||
+            vhdx_block_of(vhdx, i) >= vhdx->blocks)
             continue;
+        end = vhdx_block_of(vhdx, i) + 1;
         ret->blocks_present++;
         ret->runs += vhdx_entry_offset(entry) != next;
         next = vhdx_entry_offset(entry) + vhdx_block_size(vhdx);
     }
+    return end;
 }
 
 /* A disk ends behind its last block that has something. */
-static uint64_t least_capacity(const struct vhdx *vhdx)
+static uint64_t least_capacity(const struct vhdx *vhdx, uint64_t blocks_end)
 {
-    uint64_t block = vhdx->blocks;
-
-    while (block > 0 && !vhdx_has_room(vhdx->bat[vhdx_block_index(vhdx, block - 1)]))
-        block--;
-    uint64_t end = block << vhdx->block_shift;
+    uint64_t end = blocks_end << vhdx->block_shift;
     uint64_t least = vhdx->disk.parent != NULL ? vhdx->disk.parent->geometry.capacity
                                                : vhdx->disk.geometry.logical_sector;
     end = end < vhdx->disk.geometry.capacity ? end : vhdx->disk.geometry.capacity;
@@ -59,8 +60,7 @@ void vhdx_describe(struct disk *disk, struct image_info *ret)
     ret->blocks = vhdx->blocks;
     ret->log_size = vhdx->header.log_length;
     ret->dirty = vhdx->replay.count != 0;
-    ret->minimum = least_capacity(vhdx);
-    count_blocks(vhdx, ret);
+    ret->minimum = least_capacity(vhdx, count_blocks(vhdx, ret));
     if (file_read(disk->file, creator, sizeof(creator), VHDX_CREATOR) == 0)
         utf16_decode(creator, sizeof(creator), ret->creator, sizeof(ret->creator));
     if (vhdx->metadata.has_parent)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -16,23 +17,47 @@ static unsigned descriptor_sectors(unsigned count)
            LOG_SECTOR;
 }
 
-int vhdx_log_init(struct vhdx_log *log, const struct vhdx_header *header)
+/* Sectors of the longest entry. */
+static unsigned most_sectors(const struct vhdx_log *log)
 {
-    unsigned half = header->log_length / LOG_SECTOR / 2;
+    return log->length / LOG_SECTOR / 2;
+}
 
+/* The pages, then the entry. */
+static size_t memory_size(const struct vhdx_log *log)
+{
+    return (size_t)(log->most + most_sectors(log)) * LOG_SECTOR;
+}
+
+void vhdx_log_init(struct vhdx_log *log, const struct vhdx_header *header)
+{
     *log = (struct vhdx_log){.offset = header->log_offset, .length = header->log_length};
-    log->most = half - descriptor_sectors(half);
-    log->homes = calloc(log->most, sizeof(*log->homes));
-    log->pages = calloc(log->most, LOG_SECTOR);
-    log->entry = calloc(half, LOG_SECTOR);
-    return log->homes != NULL && log->pages != NULL && log->entry != NULL ? 0 : -ENOMEM;
+    log->most = most_sectors(log) - descriptor_sectors(most_sectors(log));
+}
+
+/* Mapped, so that it takes as much memory as the largest entry that was written. */
+int vhdx_log_reserve(struct vhdx_log *log)
+{
+    if (log->pages != NULL)
+        return 0;
+    if (log->homes == NULL)
+        log->homes = calloc(log->most, sizeof(*log->homes));
+    if (log->homes == NULL)
+        return -ENOMEM;
+    void *memory = mmap(NULL, memory_size(log), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+    log->pages = memory;
+    log->entry = log->pages + (size_t)log->most * LOG_SECTOR;
+    return 0;
 }
 
 void vhdx_log_release(struct vhdx_log *log)
 {
     free(log->homes);
-    free(log->pages);
-    free(log->entry);
+    if (log->pages != NULL)
+        (void)munmap(log->pages, memory_size(log));
 }
 
 void vhdx_log_restart(struct vhdx_log *log, const struct partition_guid *guid)

@@ -22,7 +22,7 @@ struct vhdx_replay {
     struct vhdx_change *changes; /* in their order */
     size_t count;
     uint64_t file_end; /* the file is at least that long */
-    uint8_t *log;      /* what the changes point into */
+    uint8_t *log;      /* sectors of it, which the changes point into */
 };
 
 /*
@@ -50,7 +50,9 @@ struct vhdx_log {
     size_t entry_length;
 };
 
-int vhdx_log_init(struct vhdx_log *log, const struct vhdx_header *header);
+void vhdx_log_init(struct vhdx_log *log, const struct vhdx_header *header);
+/* Have memory for entries, which a disk that is only read needs not; -ENOMEM. */
+int vhdx_log_reserve(struct vhdx_log *log);
 void vhdx_log_release(struct vhdx_log *log);
 /* A new log under `guid`: nothing that is in it counts. */
 void vhdx_log_restart(struct vhdx_log *log, const struct partition_guid *guid);

@@ -110,6 +110,17 @@ static int read_items(struct vhdx *vhdx)
     return error;
 }
 
+/* The metadata table as far as it has entries: mostly its first page. */
+static int read_table(const struct vhdx *vhdx, uint8_t bytes[VHDX_TABLE_SIZE])
+{
+    uint64_t offset = vhdx->regions.metadata.offset;
+    int error = vhdx_read(vhdx, bytes, VHDX_PAGE, offset);
+
+    if (error == 0 && vhdx_items_length(bytes) > VHDX_PAGE)
+        error = vhdx_read(vhdx, bytes + VHDX_PAGE, VHDX_TABLE_SIZE - VHDX_PAGE, offset + VHDX_PAGE);
+    return error;
+}
+
 int vhdx_load_metadata(struct vhdx *vhdx, struct reason *reason)
 {
     const struct vhdx_range *region = &vhdx->regions.metadata;
@@ -118,7 +129,7 @@ int vhdx_load_metadata(struct vhdx *vhdx, struct reason *reason)
 
     if (bytes == NULL)
         return -ENOMEM;
-    int error = vhdx_read(vhdx, bytes, VHDX_TABLE_SIZE, region->offset);
+    int error = read_table(vhdx, bytes);
     if (error == 0 && !vhdx_decode_items(bytes, region->length, &vhdx->items, &why))
         error = -EINVAL;
     if (error == 0)
@@ -145,12 +156,8 @@ static int prepare_writing(struct vhdx *vhdx, struct reason *reason)
 {
     int error = vhdx_load_room(vhdx, reason);
 
-    if (error == 0)
-        error = vhdx_log_init(&vhdx->log, &vhdx->header);
-    if (error < 0)
-        return error;
-    vhdx->dirty = calloc(vhdx->log.most, sizeof(*vhdx->dirty));
-    return vhdx->dirty != NULL ? 0 : -ENOMEM;
+    vhdx_log_init(&vhdx->log, &vhdx->header);
+    return error;
 }
 
 static int open_all(struct vhdx *vhdx, const struct disk_source *source, struct reason *reason)

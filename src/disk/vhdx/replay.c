@@ -1,9 +1,9 @@
 /*
  * What a log holds after an unclean end: the newest sequence of whole entries, MS-VHDX § 2.3.3.
  *
- * The log is read once, into memory. An entry counts when all of it is consistent: that is looked
- * at before its checksum is made, so that overlapping entries of a hostile log cost no more than
- * its length.
+ * The log is read once, into memory, without its holes: a log of 64 MiB is mostly one. An entry
+ * counts when all of it is consistent: that is looked at before its checksum is made, so that
+ * overlapping entries of a hostile log cost no more than its length.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,8 +15,10 @@
 #include "disk/vhdx/log_wire.h"
 
 struct log_view {
-    uint8_t *bytes;
+    uint8_t *sectors; /* the first is zero, as all are that lie in holes */
+    uint32_t *slots;  /* by sector of the log: its place in `sectors`, ascending but for holes */
     uint32_t length;
+    uint32_t count; /* of `sectors` */
     const struct partition_guid *guid;
 };
 
@@ -27,7 +29,9 @@ struct log_entry {
 
 static uint8_t *sector_at(const struct log_view *view, uint64_t at)
 {
-    return view->bytes + at % view->length;
+    uint64_t within = at % view->length;
+    return view->sectors + (size_t)view->slots[within / LOG_SECTOR] * LOG_SECTOR +
+           within % LOG_SECTOR;
 }
 
 static uint8_t *descriptor_at(const struct log_view *view, const struct log_entry *entry,
@@ -48,7 +52,7 @@ static uint64_t sectors_before_data(uint32_t count)
 
 static bool decode_entry_header(const struct log_view *view, uint32_t at, struct log_entry *ret)
 {
-    const uint8_t *bytes = view->bytes + at;
+    const uint8_t *bytes = sector_at(view, at);
 
     if (memcmp(bytes, "loge", 4) != 0 || memcmp(bytes + ENTRY_GUID, view->guid->bytes, 16) != 0)
         return false;
@@ -92,7 +96,7 @@ static bool entry_is_consistent(const struct log_view *view, const struct log_en
 static bool checksum_is_right(const struct log_view *view, const struct log_entry *entry)
 {
     static const uint8_t zero[4];
-    const uint8_t *first = view->bytes + entry->at;
+    const uint8_t *first = sector_at(view, entry->at);
     uint32_t crc = crc32c(0, first, ENTRY_CHECKSUM);
 
     crc = crc32c(crc, zero, sizeof(zero));
@@ -108,28 +112,83 @@ static bool read_entry(const struct log_view *view, uint32_t at, struct log_entr
            checksum_is_right(view, ret);
 }
 
+/* ---- reading ---- */
+
+/* Give each sector that has data its slot; a sector that has some at all is read as a whole. */
+static int find_data(struct file *file, uint64_t offset, struct log_view *view)
+{
+    int error = 0;
+
+    view->count = 1;
+    for (uint64_t at = 0; error == 0 && at < view->length;) {
+        uint64_t stop = 0;
+        bool data = true;
+        error = file_extent(file, offset + at, &stop, &data);
+        uint64_t end = stop - offset < view->length ? stop - offset : view->length;
+        for (uint64_t i = at / LOG_SECTOR; error == 0 && data && i * LOG_SECTOR < end; i++) {
+            if (view->slots[i] == 0)
+                view->slots[i] = view->count++;
+        }
+        at = end;
+    }
+    return error;
+}
+
+static int read_data(struct file *file, uint64_t offset, const struct log_view *view)
+{
+    uint32_t sectors = view->length / LOG_SECTOR;
+    int error = 0;
+
+    for (uint32_t i = 0; error == 0 && i < sectors;) {
+        uint32_t run = 1;
+        if (view->slots[i] != 0) {
+            while (i + run < sectors && view->slots[i + run] != 0)
+                run++;
+            error = file_read(file, sector_at(view, (uint64_t)i * LOG_SECTOR),
+                              (size_t)run * LOG_SECTOR, offset + (uint64_t)i * LOG_SECTOR);
+        }
+        i += run;
+    }
+    return error;
+}
+
+static int read_log(struct file *file, const struct vhdx_header *header, struct log_view *ret)
+{
+    *ret = (struct log_view){.length = header->log_length, .guid = &header->log};
+    ret->slots = calloc(ret->length / LOG_SECTOR, sizeof(*ret->slots));
+    int error = ret->slots != NULL ? find_data(file, header->log_offset, ret) : -ENOMEM;
+    if (error < 0)
+        return error;
+    ret->sectors = malloc((size_t)ret->count * LOG_SECTOR);
+    if (ret->sectors == NULL)
+        return -ENOMEM;
+    memset(ret->sectors, 0, LOG_SECTOR);
+    return read_data(file, header->log_offset, ret);
+}
+
+/* ---- its entries ---- */
+
 /*
- * Valid entries by the sector at which they begin, so that each is looked at once. NULL: none
- * begins there.
+ * Valid entries by the slot of the sector at which they begin, so that each is looked at once.
+ * NULL: none begins there.
  */
 struct log_index {
     struct log_entry *entries;
     size_t count;
-    uint32_t *by_sector; /* index + 1 */
+    uint32_t *by_slot; /* index + 1 */
 };
 
 static int index_log(const struct log_view *view, struct log_index *index)
 {
     uint32_t sectors = view->length / LOG_SECTOR;
 
-    index->by_sector = calloc(sectors, sizeof(*index->by_sector));
-    index->entries = calloc(sectors, sizeof(*index->entries));
-    if (index->by_sector == NULL || index->entries == NULL)
+    index->by_slot = calloc(view->count, sizeof(*index->by_slot));
+    index->entries = calloc(view->count, sizeof(*index->entries));
+    if (index->by_slot == NULL || index->entries == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < sectors; i++) {
-        if (!read_entry(view, i * LOG_SECTOR, &index->entries[index->count]))
-            continue;
-        index->by_sector[i] = (uint32_t)++index->count;
+        if (view->slots[i] != 0 && read_entry(view, i * LOG_SECTOR, &index->entries[index->count]))
+            index->by_slot[view->slots[i]] = (uint32_t)++index->count;
     }
     return 0;
 }
@@ -137,7 +196,7 @@ static int index_log(const struct log_view *view, struct log_index *index)
 static const struct log_entry *entry_at(const struct log_view *view, const struct log_index *index,
                                         uint64_t at)
 {
-    uint32_t found = index->by_sector[at % view->length / LOG_SECTOR];
+    uint32_t found = index->by_slot[view->slots[at % view->length / LOG_SECTOR]];
     return found != 0 ? &index->entries[found - 1] : NULL;
 }
 
@@ -242,23 +301,21 @@ int vhdx_replay_read(struct file *file, const struct vhdx_header *header, struct
                      struct reason *reason)
 {
     static const struct partition_guid none;
+    struct log_view view;
     struct log_index index = {0};
 
     *ret = (struct vhdx_replay){0};
     if (memcmp(&header->log, &none, sizeof(none)) == 0)
         return 0;
-    ret->log = malloc(header->log_length);
-    if (ret->log == NULL)
-        return -ENOMEM;
-    const struct log_view view = {
-        .bytes = ret->log, .length = header->log_length, .guid = &header->log};
-    int error = file_read(file, ret->log, header->log_length, header->log_offset);
+    int error = read_log(file, header, &view);
+    ret->log = view.sectors;
     if (error == 0)
         error = index_log(&view, &index);
     if (error == 0)
         error = collect(&view, &index, ret);
     free(index.entries);
-    free(index.by_sector);
+    free(index.by_slot);
+    free(view.slots);
     if (error == -EINVAL)
         reason_fill(reason, "the log at %#llx changes what no log may",
                     (unsigned long long)header->log_offset);

@@ -47,9 +47,10 @@ static int drop_entries(struct vhdx *vhdx, uint64_t blocks)
     uint64_t last_bitmap = vhdx_bitmap_index(vhdx, (blocks - 1) >> vhdx->ratio_shift);
     int error = vhdx_edit_begin(vhdx, VHDX_NEW_IDENTITY); /* a session */
 
-    for (uint64_t i = vhdx_block_index(vhdx, blocks); error == 0 && i < vhdx->entries; i++) {
+    for (uint64_t i = vhdx_block_index(vhdx, blocks);
+         error == 0 && (i = vhdx_next_entry(vhdx, i)) < vhdx->entries; i++) {
         uint64_t entry = vhdx->bat[i];
-        if (entry == 0 || i == last_bitmap)
+        if (i == last_bitmap)
             continue;
         if (vhdx_has_room(entry))
             error = vhdx_room_release(&vhdx->room, vhdx_entry_offset(entry) / VHDX_UNIT,
@@ -75,6 +76,17 @@ static int shrink(struct vhdx *vhdx, uint64_t capacity)
 
 /* ---- larger ---- */
 
+static bool grow_bits(uint8_t **bits, uint64_t old_count, uint64_t count)
+{
+    uint8_t *larger = realloc(*bits, count / 8 + 1);
+
+    if (larger == NULL)
+        return false;
+    memset(larger + old_count / 8 + 1, 0, count / 8 - old_count / 8);
+    *bits = larger;
+    return true;
+}
+
 static int grow_memory(struct vhdx *vhdx, uint64_t entries, uint64_t bitmap_blocks)
 {
     uint64_t pages = (entries + VHDX_BAT_PAGE_ENTRIES - 1) / VHDX_BAT_PAGE_ENTRIES;
@@ -91,11 +103,9 @@ static int grow_memory(struct vhdx *vhdx, uint64_t entries, uint64_t bitmap_bloc
     }
     if (pages <= old_pages)
         return 0;
-    uint8_t *dirty = realloc(vhdx->bat_dirty, pages / 8 + 1);
-    if (dirty == NULL)
+    if (!grow_bits(&vhdx->bat_dirty, old_pages, pages) ||
+        !grow_bits(&vhdx->bat_used, old_pages, pages))
         return -ENOMEM;
-    memset(dirty + old_pages / 8 + 1, 0, pages / 8 - old_pages / 8);
-    vhdx->bat_dirty = dirty;
     void *bat = mremap(vhdx->bat, vhdx->bat_bytes, pages * VHDX_PAGE, MREMAP_MAYMOVE);
     if (bat == MAP_FAILED)
         return -ENOMEM;

@@ -48,9 +48,10 @@ struct vhdx {
     uint64_t *bat; /* as it shall be in the file; mapped in whole pages */
     size_t bat_bytes;
     uint8_t *bat_dirty;                 /* a bit a page */
+    uint8_t *bat_used;                  /* a bit a page; clear: its entries are zero */
     struct vhdx_bitmap_block **bitmaps; /* by sector bitmap block; NULL: nothing read */
     uint64_t bitmap_blocks, bitmap_pages_loaded;
-    struct vhdx_dirty_page *dirty; /* `log.most` of them at most */
+    struct vhdx_dirty_page *dirty; /* `log.most` of them at most; from the first session on */
     unsigned dirty_count;
     struct vhdx_room room;     /* writable only */
     uint64_t file_size;        /* bytes, as map() has made it */
@@ -103,8 +104,13 @@ int vhdx_load_bat(struct vhdx *vhdx, struct reason *reason);
 void vhdx_release_bat(struct vhdx *vhdx);
 /* Note all that is in use, for writing; -EEXIST and -ERANGE with a reason: it cannot be so. */
 int vhdx_load_room(struct vhdx *vhdx, struct reason *reason);
+/* The next entry from `index` on that is not zero; `entries`: there is none. */
+uint64_t vhdx_next_entry(const struct vhdx *vhdx, uint64_t index);
+void vhdx_note_used(struct vhdx *vhdx, uint64_t index);
 /* Is entry `index` one of a sector bitmap? */
 bool vhdx_is_bitmap_entry(const struct vhdx *vhdx, uint64_t index);
+/* Which block has entry `index`, which is none of a sector bitmap. */
+uint64_t vhdx_block_of(const struct vhdx *vhdx, uint64_t index);
 /* Bytes of the room that entry `index` has when it has any. */
 uint64_t vhdx_entry_length(const struct vhdx *vhdx, uint64_t index);
 
@@ -119,6 +125,8 @@ void vhdx_new_guid(struct partition_guid *ret);
 
 /* ---- commit.c ---- */
 
+/* Before the first change, which the next commit lets go on: memory for it, and a session. */
+int vhdx_want_session(struct vhdx *vhdx);
 bool vhdx_bat_page_is_dirty(const struct vhdx *vhdx, uint64_t page);
 /* Will so many more pages fit into the next commit? */
 bool vhdx_has_dirty_room(const struct vhdx *vhdx, unsigned pages);

@@ -1,236 +1,20 @@
 /*
  * Whatever is in a VHDX file, opening, reading, changing and checking it end in order, and what was
- * written to a disk that opened is read back.
- *
- * The input changes bytes of an image that was sound: some of them in each structure, whose
- * checksum is made right again. Then it says what is done with the disk.
+ * written to a disk that opened is read back. Checksums of what was changed are made right again.
  */
 #include "disk/vhdx/vhdx.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "disk/image_fuzz.h"
 #include "disk/vhdx/log_wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum {
-    MIB = 1 << 20,
-    MOST_SIZE = 64 * MIB,
-    PAGES = MOST_SIZE / VHDX_PAGE,
-    CAPACITY = 8 * MIB,
-    SECTOR = 512,
-    IMAGES = 3, /* dynamic and closed; a child whose log is not carried out; its parent */
-};
-
-/* A file in pages; what was changed since it was sound is put back after each input. */
-struct page_file {
-    struct file file;              /* its first member */
-    const struct page_file *sound; /* NULL: this is it */
-    uint8_t *pages[PAGES];
-    uint64_t size;
-    unsigned changed[4 * PAGES], changed_count;
-};
-
-static struct page_file *page_file_of(struct file *file)
-{
-    return (struct page_file *)(void *)file; /* its first member */
-}
-
-static uint8_t *page_for_writing(struct page_file *file, uint64_t index)
-{
-    const uint8_t *old = file->sound != NULL ? file->sound->pages[index] : NULL;
-
-    if (file->pages[index] != NULL && file->pages[index] != old)
-        return file->pages[index];
-    uint8_t *page = calloc(1, VHDX_PAGE);
-    if (page == NULL)
-        abort();
-    if (old != NULL && file->pages[index] != NULL)
-        memcpy(page, old, VHDX_PAGE);
-    file->pages[index] = page;
-    if (file->sound != NULL)
-        file->changed[file->changed_count++ % (4 * PAGES)] = (unsigned)index;
-    return page;
-}
-
-static void drop_page(struct page_file *file, uint64_t index)
-{
-    const uint8_t *old = file->sound != NULL ? file->sound->pages[index] : NULL;
-
-    if (file->pages[index] == NULL)
-        return;
-    if (file->pages[index] != old)
-        free(file->pages[index]);
-    else
-        file->changed[file->changed_count++ % (4 * PAGES)] = (unsigned)index;
-    file->pages[index] = NULL;
-}
-
-static int page_read(struct file *file, void *bytes, size_t length, uint64_t offset)
-{
-    const struct page_file *from = page_file_of(file);
-    uint8_t *to = bytes;
-
-    while (length > 0) {
-        size_t within = offset % VHDX_PAGE;
-        size_t piece = length < VHDX_PAGE - within ? length : VHDX_PAGE - within;
-        const uint8_t *page = offset < from->size ? from->pages[offset / VHDX_PAGE] : NULL;
-        if (page != NULL)
-            memcpy(to, page + within, piece);
-        else
-            memset(to, 0, piece);
-        to += piece;
-        offset += piece;
-        length -= piece;
-    }
-    return 0;
-}
-
-static int page_write(struct file *file, const void *bytes, size_t length, uint64_t offset)
-{
-    struct page_file *to = page_file_of(file);
-    const uint8_t *from = bytes;
-
-    if (length > MOST_SIZE || offset > MOST_SIZE - length)
-        return -ENOSPC;
-    if (offset + length > to->size)
-        to->size = offset + length;
-    while (length > 0) {
-        size_t within = offset % VHDX_PAGE;
-        size_t piece = length < VHDX_PAGE - within ? length : VHDX_PAGE - within;
-        memcpy(page_for_writing(to, offset / VHDX_PAGE) + within, from, piece);
-        from += piece;
-        offset += piece;
-        length -= piece;
-    }
-    return 0;
-}
-
-static int page_flush(struct file *file)
-{
-    (void)file;
-    return 0;
-}
-
-static int page_punch(struct file *file, uint64_t offset, uint64_t length)
-{
-    struct page_file *to = page_file_of(file);
-    uint64_t end = offset >= to->size           ? offset
-                   : length < to->size - offset ? offset + length
-                                                : to->size;
-
-    while (offset < end) {
-        uint64_t within = offset % VHDX_PAGE;
-        uint64_t piece = end - offset < VHDX_PAGE - within ? end - offset : VHDX_PAGE - within;
-        if (piece == VHDX_PAGE)
-            drop_page(to, offset / VHDX_PAGE);
-        else if (to->pages[offset / VHDX_PAGE] != NULL)
-            memset(page_for_writing(to, offset / VHDX_PAGE) + within, 0, piece);
-        offset += piece;
-    }
-    return 0;
-}
-
-static int page_truncate(struct file *file, uint64_t size)
-{
-    struct page_file *to = page_file_of(file);
-
-    if (size > MOST_SIZE)
-        return -EFBIG;
-    if (size < to->size)
-        (void)page_punch(file, size, to->size - size);
-    to->size = size;
-    return 0;
-}
-
-static int page_size(struct file *file, uint64_t *ret)
-{
-    *ret = page_file_of(file)->size;
-    return 0;
-}
-
-static int page_extent(struct file *file, uint64_t offset, uint64_t *ret_end, bool *ret_data)
-{
-    const struct page_file *from = page_file_of(file);
-    uint64_t page = offset / VHDX_PAGE;
-
-    *ret_data = page < PAGES && from->pages[page] != NULL;
-    while (page < PAGES && (from->pages[page] != NULL) == *ret_data)
-        page++;
-    *ret_end = page < PAGES ? page * VHDX_PAGE : (uint64_t)INT64_MAX;
-    return 0;
-}
-
-static void page_close(struct file *file)
-{
-    (void)file; /* static */
-}
-
-static const struct file_ops page_ops = {
-    .read = page_read,
-    .write = page_write,
-    .flush = page_flush,
-    .punch = page_punch,
-    .truncate = page_truncate,
-    .size = page_size,
-    .extent = page_extent,
-    .close = page_close,
-};
-
-static void put_back(struct page_file *file)
-{
-    for (unsigned i = 0; i < file->changed_count && i < 4 * PAGES; i++) {
-        unsigned index = file->changed[i];
-        if (file->pages[index] != file->sound->pages[index])
-            free(file->pages[index]);
-        file->pages[index] = file->sound->pages[index];
-    }
-    file->changed_count = 0;
-    file->size = file->sound->size;
-}
-
-/* ---- sound images ---- */
-
-static struct page_file sound[IMAGES], files[IMAGES];
-static struct page_file *served; /* sound or files */
-
-static int open_image(struct disk_host *host, const char *path, unsigned flags, struct file **ret,
-                      struct reason *reason)
-{
-    const char *slash = strrchr(path, '/');
-    unsigned index = (unsigned)((slash != NULL ? slash[1] : path[0]) - '0');
-
-    (void)host;
-    (void)flags;
-    if (index >= IMAGES)
-        return reason_set(reason, -ENOENT, "%s: no such file", path);
-    *ret = &served[index].file;
-    return 0;
-}
-
-static struct disk_host host = {open_image};
-
-static void must(int error)
-{
-    if (error != 0)
-        abort();
-}
-
-static void fill(struct disk *disk, uint8_t value)
-{
-    static uint8_t bytes[2 * MIB];
-
-    memset(bytes, value, sizeof(bytes));
-    must(disk_write(disk, bytes, 2 * MIB, MIB / 2));
-    must(disk_write(disk, bytes, 3 * SECTOR, 5 * MIB + value * (uint64_t)SECTOR));
-    must(disk_unmap(disk, MIB, MIB));
-    must(disk_flush(disk));
-}
-
+/* 0: dynamic and closed; 1: a child whose log is not carried out; 2: its parent. */
 static void make(unsigned index, const char *path, const char *parent)
 {
     const struct image_layout layout = {.format = IMAGE_VHDX,
@@ -238,12 +22,8 @@ static void make(unsigned index, const char *path, const char *parent)
                                         .capacity = CAPACITY,
                                         .block_size = MIB,
                                         .parent = parent};
-    struct disk *disk = NULL;
+    struct disk *disk = make_open(index, path, &layout);
 
-    sound[index].file.ops = &page_ops;
-    must(image_create(&host, path, &layout, NULL));
-    must(disk_open_with(&host, path, DISK_WRITABLE, &disk, NULL));
-    fill(disk, (uint8_t)(index + 1));
     if (parent != NULL)
         vhdx_close(disk); /* as if it had been killed */
     else
@@ -252,45 +32,22 @@ static void make(unsigned index, const char *path, const char *parent)
 
 static void prepare(void)
 {
-    served = sound;
     make(0, "0.vhdx", NULL);
     make(2, "2.vhdx", NULL);
     make(1, "1.vhdx", "2.vhdx");
-    for (unsigned i = 0; i < IMAGES; i++) {
-        files[i].file.ops = &page_ops;
-        files[i].sound = &sound[i];
-        files[i].size = sound[i].size;
-        memcpy(files[i].pages, sound[i].pages, sizeof(files[i].pages));
-    }
-    served = files;
+    keep_sound();
 }
 
-/* ---- the input ---- */
-
-struct input {
-    const uint8_t *data;
-    size_t size;
-};
-
-static unsigned take(struct input *input)
-{
-    if (input->size == 0)
-        return 0;
-    input->size--;
-    return *input->data++;
-}
+/* ---- the changes ---- */
 
 static void seal(struct page_file *file, uint64_t offset, size_t length, size_t sum_at)
 {
-    uint8_t *bytes = calloc(1, length);
+    static uint8_t bytes[MIB];
 
-    if (bytes == NULL)
-        abort();
     (void)page_read(&file->file, bytes, length, offset);
     put_le32(bytes + sum_at, 0);
     put_le32(bytes + sum_at, crc32c(0, bytes, length));
     must(page_write(&file->file, bytes + sum_at, 4, offset + sum_at));
-    free(bytes);
 }
 
 /* Entries of the log, as long as they say that they are. */
@@ -305,11 +62,14 @@ static void seal_log(struct page_file *file)
     }
 }
 
-static void spoil(struct page_file *file, struct input *input, bool child)
+enum place { HEADER_0 = 1, HEADER_1, REGIONS_0, LOG_FIRST, LOG_SECOND = 9, REGIONS_1, PLACES = 12 };
+
+/* Returns a bit for each place that was changed. */
+static unsigned change_places(struct page_file *file, struct input *input, bool child)
 {
     const uint64_t log = child ? 4 * MIB : MIB; /* create.c: a child's is larger */
     const uint64_t metadata = MIB + log;
-    const uint64_t places[] = {
+    const uint64_t places[PLACES] = {
         0,
         VHDX_HEADER_0,
         VHDX_HEADER_1,
@@ -324,97 +84,35 @@ static void spoil(struct page_file *file, struct input *input, bool child)
         metadata + 2 * MIB,
     };
     unsigned count = take(input) % 16;
+    unsigned changed = 0;
 
     for (unsigned i = 0; i < count; i++) {
-        uint64_t place = places[take(input) % (sizeof(places) / sizeof(places[0]))];
+        unsigned place = take(input) % PLACES;
         unsigned offset = take(input) | (take(input) & 3) << 8;
         uint8_t bytes[8];
         unsigned length = take(input) % sizeof(bytes) + 1;
         for (unsigned j = 0; j < length; j++)
             bytes[j] = (uint8_t)take(input);
-        must(page_write(&file->file, bytes, length, place + offset));
+        must(page_write(&file->file, bytes, length, places[place] + offset));
+        changed |= 1U << place;
     }
-    seal(file, VHDX_HEADER_0, VHDX_HEADER_SIZE, 4);
-    seal(file, VHDX_HEADER_1, VHDX_HEADER_SIZE, 4);
-    seal(file, VHDX_REGIONS_0, VHDX_TABLE_SIZE, 4);
-    seal(file, VHDX_REGIONS_1, VHDX_TABLE_SIZE, 4);
-    seal_log(file);
+    return changed;
 }
 
-/* ---- what is done with the disk ---- */
-
-static void write_and_read(struct disk *disk, uint64_t offset, size_t length, uint8_t value)
+static void spoil(struct page_file *file, struct input *input, bool child)
 {
-    static uint8_t bytes[64 << 10];
+    unsigned changed = change_places(file, input, child);
 
-    memset(bytes, value, length);
-    if (disk_write(disk, bytes, length, offset) != 0)
-        return;
-    memset(bytes, (uint8_t)~value, length);
-    if (disk_read(disk, bytes, length, offset) != 0)
-        abort();
-    if (bytes[0] != value || memcmp(bytes, bytes + 1, length - 1) != 0)
-        abort();
-}
-
-static int no_progress(void *owner, uint64_t done, uint64_t total)
-{
-    (void)owner;
-    return done > total ? -EINVAL : 0;
-}
-
-static void act(struct disk *disk, struct input *input)
-{
-    static uint8_t bytes[64 << 10];
-    const struct disk_geometry *geometry = disk_geometry(disk);
-    uint64_t sectors = geometry->capacity / geometry->logical_sector;
-    uint64_t offset = (take(input) << 8 | take(input)) * UINT64_C(7) % sectors;
-    size_t length = (size_t)(take(input) % 16 + 1) * geometry->logical_sector;
-    struct image_extent extent;
-    unsigned what = take(input) % 8;
-
-    offset *= geometry->logical_sector;
-    if (length > geometry->capacity - offset)
-        length = (size_t)(geometry->capacity - offset);
-    if (what < 2)
-        (void)disk_read(disk, bytes, length, offset);
-    else if (what < 4)
-        write_and_read(disk, offset, length, (uint8_t)take(input));
-    else if (what == 4)
-        (void)disk_unmap(disk, offset,
-                         geometry->capacity - offset < 3 * MIB ? geometry->capacity - offset
-                                                               : (uint64_t)3 * MIB);
-    else if (what == 5)
-        (void)disk_flush(disk);
-    else if (what == 6)
-        (void)image_map(disk, offset, &extent);
-    else if (geometry->capacity <= 2 * CAPACITY)
-        (void)image_compact(disk, no_progress, NULL, NULL);
-}
-
-static void note(void *owner, enum image_severity severity, uint64_t offset, const char *text)
-{
-    (void)severity;
-    (void)offset;
-    *(size_t *)owner += strlen(text);
-}
-
-static void use(const char *path, struct input *input, unsigned flags)
-{
-    struct disk *disk = NULL;
-    struct image_info info;
-    size_t told = 0;
-    struct image_check check = {.found = note, .owner = &told};
-
-    if ((flags & 8) != 0)
-        (void)image_check(&host, path, 0, (flags & 16) != 0, &check, NULL);
-    if (disk_open_with(&host, path, (flags & 1) | (flags & 2 ? (unsigned)DISK_ANY_PARENT : 0),
-                       &disk, NULL) != 0)
-        return;
-    (void)image_describe(disk, &info);
-    for (unsigned i = 0; i < 12 && input->size > 0; i++)
-        act(disk, input);
-    (void)disk_close(disk);
+    if ((changed & 1U << HEADER_0) != 0)
+        seal(file, VHDX_HEADER_0, VHDX_HEADER_SIZE, 4);
+    if ((changed & 1U << HEADER_1) != 0)
+        seal(file, VHDX_HEADER_1, VHDX_HEADER_SIZE, 4);
+    if ((changed & 1U << REGIONS_0) != 0)
+        seal(file, VHDX_REGIONS_0, VHDX_TABLE_SIZE, 4);
+    if ((changed & 1U << REGIONS_1) != 0)
+        seal(file, VHDX_REGIONS_1, VHDX_TABLE_SIZE, 4);
+    if ((changed & (1U << LOG_FIRST | 1U << LOG_SECOND)) != 0)
+        seal_log(file);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -427,7 +125,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool child = (flags & 4) != 0;
     spoil(&files[child], &input, child);
     use(child ? "1.vhdx" : "0.vhdx", &input, flags);
-    for (unsigned i = 0; i < IMAGES; i++)
-        put_back(&files[i]);
+    put_all_back();
     return 0;
 }

@@ -238,6 +238,11 @@ static bool decode_item(const uint8_t *entry, uint64_t region_length, struct vhd
     return true;
 }
 
+size_t vhdx_items_length(const uint8_t *bytes)
+{
+    return ITEM_ENTRIES + (size_t)get_le16(bytes + 10) * ITEM_ENTRY_SIZE;
+}
+
 bool vhdx_decode_items(const uint8_t bytes[VHDX_TABLE_SIZE], uint64_t region_length,
                        struct vhdx_items *ret, struct reason *reason)
 {

@@ -76,6 +76,8 @@ struct vhdx_metadata {
     struct partition_guid id;
 };
 
+/* How much of the table is looked at, by its beginning; perhaps more than it can have. */
+size_t vhdx_items_length(const uint8_t *bytes);
 bool vhdx_decode_items(const uint8_t bytes[VHDX_TABLE_SIZE], uint64_t region_length,
                        struct vhdx_items *ret, struct reason *reason);
 
