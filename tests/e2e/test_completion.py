@@ -50,6 +50,11 @@ def test_verbs_of_disk(complete, tmp_path):
     assert complete("disk", "create", "--kind", "d") == ["dynamic", "differencing"]
     (tmp_path / "a.vhdx").touch()
     assert complete("disk", "info", "a") == ["a.vhdx"]
+    (tmp_path / "folder").mkdir()
+    assert complete("disk", "mount", "a.vhdx", "--read-only", "f") == ["folder"]
+    assert complete("disk", "mount", "--") == ["--read-only", "--foreground", "--allow-root", "--format", "--quiet",
+                                               "--help"]
+    assert complete("disk", "unmount", "f") == ["folder"]
 
 
 def test_values(complete):

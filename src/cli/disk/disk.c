@@ -23,7 +23,7 @@ const struct cli_command disk_verbs[] = {
     {"diff", "compare what two disks hold", disk_diff_main, disk_diff_options, "FILE FILE"},
     {"mount", "show a disk and its partitions as files", disk_mount_main, disk_mount_options,
      "FILE FILE"},
-    {"unmount", "end that; all is durable then", disk_unmount_main, disk_unmount_options, "FILE"},
+    {"unmount", "end that, when all is durable", disk_unmount_main, disk_unmount_options, "FILE"},
     {"export-azure", "make the VHD that Azure takes", disk_export_azure_main,
      disk_export_azure_options, "FILE FILE"},
     {0},

@@ -68,8 +68,9 @@ int tool_parse(struct tool *tool, const struct cli_option *options, unsigned lea
         return -1;
     }
     if (tool->word_count < least) {
+        const char *images = least == 1 ? "an image is wanted" : "two files are wanted";
         cli_error("%s: %s; try 'partita %s --help'", tool->verb,
-                  least == 1 ? "an image is wanted" : "two files are wanted", tool->verb);
+                  tool->wanted != NULL ? tool->wanted : images, tool->verb);
         return CLI_EXIT_USAGE;
     }
     return 0;

@@ -15,6 +15,7 @@ struct tool {
     const char *verb; /* "disk info" */
     const char *words[TOOL_MOST_WORDS];
     unsigned word_count, most_words;
+    const char *wanted; /* said when there are too few; NULL: images are wanted */
     bool json, quiet, help;
     enum image_format format; /* of the word's file, when has_format */
     bool has_format;
