@@ -46,7 +46,7 @@ static void forget_clean(struct vhd *vhd)
 
 static struct vhd_page *new_page(struct vhd *vhd, uint64_t index)
 {
-    if (vhd->pages_loaded >= MOST_PAGES)
+    if (vhd->pages_loaded >= MOST_PAGES && !vhd->pages_are_kept)
         forget_clean(vhd);
     if (vhd->bitmaps[index] == NULL) {
         vhd->bitmaps[index] = calloc(1, sizeof(struct vhd_page));

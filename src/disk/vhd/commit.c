@@ -85,6 +85,7 @@ void vhd_commit_prepare(struct disk *disk)
     for (unsigned i = 0; i < vhd->dirty_table_count; i++)
         set_aside_table(vhd, vhd->dirty_table[i]);
     vhd->dirty_page_count = vhd->dirty_table_count = 0;
+    vhd->pages_are_kept = true;
     vhd_plan_growth(vhd);
 }
 
@@ -130,8 +131,10 @@ int vhd_commit_write(struct disk *disk)
 
 void vhd_commit_done(struct disk *disk, int error)
 {
-    if (error == 0)
-        (void)disk_latch(disk, vhd_places_committed(vhd_of(disk)));
+    if (error < 0) /* what the file has now is not known, what memory has is */
+        return;
+    vhd_of(disk)->pages_are_kept = false;
+    (void)disk_latch(disk, vhd_places_committed(vhd_of(disk)));
 }
 
 /* ---- other metadata; nothing is dirty ---- */

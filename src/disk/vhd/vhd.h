@@ -53,6 +53,7 @@ struct vhd {
     uint32_t *table;                        /* as it shall be in the file, in the host's order */
     struct vhd_page **bitmaps;              /* `bitmap_sectors` a block; NULL: not read */
     uint64_t pages_loaded;
+    bool pages_are_kept; /* what a commit has set aside is not in the file yet */
 
     /* writable only */
     uint8_t *table_dirty; /* a bit a sector */

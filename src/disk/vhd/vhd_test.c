@@ -1,4 +1,6 @@
 /* VHD images, with files in memory. */
+#include "disk/vhd/vhd.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -363,6 +365,26 @@ static void a_child_finds_its_parent_by_its_id(void **state)
     assert_clean(f, "b.avhd");
 }
 
+/* Many pages are read while a commit is under way; those that it writes must not be read anew. */
+static void pages_under_way_are_kept(void **state)
+{
+    struct fixture *f = *state;
+
+    write_sector(f, 3 * BLOCK, 0x21);
+    write_sector(f, 0, 0x20);
+    assert_int_equal(open_image(f, "b.avhd", DISK_WRITABLE, NULL), 0);
+    write_sector(f, 512, 0x42);
+    f->disk->ops->commit_prepare(f->disk);
+    vhd_of(f->disk)->pages_loaded += UINT64_C(1) << 32; /* as if there were so many */
+    assert_sector(f, 3 * BLOCK, 0x21);
+    assert_sector(f, 512, 0x42);
+    int error = f->disk->ops->commit_write(f->disk);
+    f->disk->ops->commit_done(f->disk, error);
+    assert_int_equal(error, 0);
+    assert_sector(f, 512, 0x42);
+    vhd_of(f->disk)->pages_loaded -= UINT64_C(1) << 32;
+}
+
 static int go_on(void *owner, uint64_t done, uint64_t total)
 {
     (void)owner;
@@ -533,6 +555,7 @@ int main(void)
         DYNAMIC(layouts_that_cannot_be),
         CHILD(a_child_keeps_its_own_sectors),
         CHILD(a_child_finds_its_parent_by_its_id),
+        CHILD(pages_under_way_are_kept),
         CHILD(a_child_is_merged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

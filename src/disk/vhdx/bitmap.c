@@ -64,7 +64,7 @@ static int find_page(struct vhdx *vhdx, uint64_t index, struct vhdx_bitmap_page 
 {
     struct vhdx_bitmap_block **block = &vhdx->bitmaps[index / VHDX_BITMAP_PAGES];
 
-    if (vhdx->bitmap_pages_loaded >= MOST_PAGES)
+    if (vhdx->bitmap_pages_loaded >= MOST_PAGES && !vhdx->pages_are_kept)
         vhdx_bitmap_forget(vhdx);
     if (*block == NULL)
         *block = calloc(1, sizeof(**block));

@@ -87,6 +87,7 @@ void vhdx_commit_prepare(struct disk *disk)
     vhdx->dirty_count = 0;
     if (vhdx->log.count != 0)
         vhdx_log_seal(&vhdx->log, vhdx->file_size);
+    vhdx->pages_are_kept = true;
     vhdx->committed_session = vhdx->session;
     vhdx_room_prepare(&vhdx->room);
 }
@@ -141,8 +142,9 @@ void vhdx_commit_done(struct disk *disk, int error)
 {
     struct vhdx *vhdx = vhdx_of(disk);
 
-    if (error < 0)
+    if (error < 0) /* what the file has now is not known, what memory has is */
         return;
+    vhdx->pages_are_kept = false;
     vhdx_room_committed(&vhdx->room);
     if (vhdx->committed_session != VHDX_SESSION_WANTED)
         return;
