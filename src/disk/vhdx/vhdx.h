@@ -51,7 +51,7 @@ struct vhdx {
     uint8_t *bat_used;                  /* a bit a page; clear: its entries are zero */
     struct vhdx_bitmap_block **bitmaps; /* by sector bitmap block; NULL: nothing read */
     uint64_t bitmap_blocks, bitmap_pages_loaded;
-    bool pages_are_kept; /* what a commit has set aside is not in the file yet */
+    bool pages_are_kept;           /* what a commit has set aside is not in the file yet */
     struct vhdx_dirty_page *dirty; /* `log.most` of them at most; from the first session on */
     unsigned dirty_count;
     struct vhdx_room room;     /* writable only */
