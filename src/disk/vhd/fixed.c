@@ -91,7 +91,7 @@ static int fixed_resize(struct disk *disk, uint64_t capacity, struct reason *rea
         error = write_footer(vhd, capacity);
         disk->geometry.capacity = capacity;
         vhd->stale = old;
-        return error < 0 ? error : clear_stale(vhd);
+        return disk_latch(disk, error < 0 ? error : clear_stale(vhd));
     }
     if (capacity == old)
         return 0;
@@ -103,7 +103,7 @@ static int fixed_resize(struct disk *disk, uint64_t capacity, struct reason *rea
     if (error == 0)
         error = file_truncate(disk->file, capacity + VHD_FOOTER);
     disk->geometry.capacity = capacity;
-    return error < 0 ? error : file_flush(disk->file);
+    return disk_latch(disk, error < 0 ? error : file_flush(disk->file));
 }
 
 static const struct disk_ops fixed_ops = {

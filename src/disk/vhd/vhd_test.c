@@ -101,6 +101,19 @@ static void it_grows_and_shrinks(void **state)
     assert_int_equal(disk_geometry(f->disk)->capacity, 2 * MIB);
 }
 
+static void a_resize_that_failed_is_the_last_change(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t sector[SECTOR] = {0};
+
+    f->memory->fail = -EIO;
+    assert_int_equal(image_resize(f->disk, 8 * MIB, NULL), -EIO);
+    f->memory->fail = 0;
+    assert_int_equal(disk_write(f->disk, sector, SECTOR, 0), -EROFS);
+    assert_int_equal(reopen(f, DISK_WRITABLE, NULL), 0);
+    assert_int_equal(disk_write(f->disk, sector, SECTOR, 0), 0);
+}
+
 /* The power failed between the new footer and the zeroes over the old one. */
 static void a_stale_footer_reads_as_zeroes(void **state)
 {
@@ -541,6 +554,7 @@ int main(void)
         FIXED(the_footer_is_behind_the_disk),
         FIXED(it_keeps_what_is_written),
         FIXED(it_grows_and_shrinks),
+        FIXED(a_resize_that_failed_is_the_last_change),
         FIXED(a_stale_footer_reads_as_zeroes),
         FIXED(damage_is_told),
         DYNAMIC(a_dynamic_image_is_small),
