@@ -198,10 +198,12 @@ static int move_footer(struct vhd *vhd, uint64_t to)
 int vhd_replace_header(struct vhd *vhd, const struct vhd_new_header *new)
 {
     struct file *file = vhd->disk.file;
-    uint64_t table_at = vhd->footer_at + VHD_FOOTER;
-    uint64_t header_at = table_at + (new->entries != 0 ? vhd_table_bytes(new->entries) : 0);
+    /* QEMU puts its next block behind the table and the blocks: nothing else may lie there. */
+    uint64_t header_at = vhd->footer_at + VHD_FOOTER;
     uint64_t names_at = header_at + VHD_HEADER;
-    int error = move_footer(vhd, names_at + new->names_length);
+    uint64_t table_at = names_at + new->names_length;
+    int error =
+        move_footer(vhd, table_at + (new->entries != 0 ? vhd_table_bytes(new->entries) : 0));
 
     if (new->entries != 0)
         vhd_set_table(vhd->header, table_at, new->entries);

@@ -196,7 +196,7 @@ static int compact(struct work *work)
     if (error == 0)
         error = move_blocks(work);
     if (error == 0)
-        error = vhd_finish(&vhd->disk);
+        error = disk_latch(&vhd->disk, vhd_finish(&vhd->disk));
     if (error < 0)
         return error;
     vhd->free.count = 0;
