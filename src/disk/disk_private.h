@@ -92,12 +92,19 @@ struct disk_source {
     unsigned depth; /* how many children are open already */
 };
 
+/* As an image names its parent: with slashes, "" when it does not in that way. */
+struct disk_parent_names {
+    const char *relative,
+        *absolute; /* from the folder of the image on; absolute perhaps elsewhere */
+};
 /*
- * The parent that an image names by `name`, absolute or from the folder of the image on; read-only,
- * in the image's own format. -ELOOP when the chain is longer than DISK_MOST_PARENTS.
+ * The first file that the names lead to, the absolute one's last part beside the image too;
+ * read-only, in the format that `flags` says. Another name is tried only when that file is not
+ * there: not when one of its own parents is missing. -ELOOP when the chain is longer than
+ * DISK_MOST_PARENTS.
  */
-int disk_open_parent(const struct disk_source *child, const char *name, unsigned flags,
-                     struct disk **ret, struct reason *reason);
+int disk_open_parent(const struct disk_source *child, const struct disk_parent_names *names,
+                     unsigned flags, struct disk **ret, struct reason *reason);
 
 /* One a format: the table is in format.c. */
 struct disk_format {

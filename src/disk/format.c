@@ -100,12 +100,14 @@ static int open_source(const struct disk_source *source, struct disk **ret, stru
     return 0;
 }
 
+/* `*ret_is_there`: it is a file that can be opened, whatever is in it and behind it. */
 static int open_path(const struct disk_source *like, const char *path, struct disk **ret,
-                     struct reason *reason)
+                     bool *ret_is_there, struct reason *reason)
 {
     struct disk_source source = *like;
     struct reason why = {"out of memory"};
     const unsigned named = DISK_AS_RAW | DISK_AS_VHD | DISK_AS_VHDX;
+    *ret_is_there = false;
     unsigned flags = (like->flags & DISK_WRITABLE ? (unsigned)FILE_WRITABLE : 0) |
                      (like->flags & DISK_NO_LOCK ? (unsigned)FILE_NO_LOCK : 0);
     if ((like->flags & named) == 0 && image_foreign_of(path) != NULL)
@@ -116,6 +118,7 @@ static int open_path(const struct disk_source *like, const char *path, struct di
 
     if (error < 0)
         return error;
+    *ret_is_there = true;
     source.path = path;
     error = open_source(&source, ret, &why);
     if (error < 0) {
@@ -138,8 +141,9 @@ int disk_open_with(struct disk_host *host, const char *path, unsigned flags, str
                    struct reason *reason)
 {
     const struct disk_source source = {.flags = flags, .host = host};
+    bool is_there = false;
 
-    return open_path(&source, path, ret, reason);
+    return open_path(&source, path, ret, &is_there, reason);
 }
 
 int disk_open(const char *path, unsigned flags, struct disk **ret, struct reason *reason)
@@ -159,21 +163,46 @@ char *disk_beside(const char *path, const char *name)
     return beside;
 }
 
-int disk_open_parent(const struct disk_source *child, const char *name, unsigned flags,
-                     struct disk **ret, struct reason *reason)
+static int open_named(const struct disk_source *like, const struct disk_source *child,
+                      const char *name, struct disk **ret, bool *ret_is_there,
+                      struct reason *reason)
 {
-    if (child->path == NULL)
-        return reason_set(reason, -ENOENT, "its parent '%s' cannot be found from here", name);
-    if (child->depth >= DISK_MOST_PARENTS)
-        return reason_set(reason, -ELOOP, "%s: a chain of more than %d parents", child->path,
-                          DISK_MOST_PARENTS);
     auto_free char *path = disk_beside(child->path, name);
-    if (path == NULL)
-        return -ENOMEM;
+
+    return path != NULL ? open_path(like, path, ret, ret_is_there, reason) : -ENOMEM;
+}
+
+/* Of an absolute path of another system only the last part means anything here. */
+int disk_open_parent(const struct disk_source *child, const struct disk_parent_names *names,
+                     unsigned flags, struct disk **ret, struct reason *reason)
+{
+    const char *base = strrchr(names->absolute, '/');
+    const char *const each[] = {names->relative, names->absolute[0] == '/' ? names->absolute : "",
+                                base != NULL ? base + 1 : ""};
     const struct disk_source source = {
         .flags = flags | (child->flags & (DISK_NO_LOCK | DISK_ANY_PARENT)),
         .host = child->host,
         .depth = child->depth + 1,
     };
-    return open_path(&source, path, ret, reason);
+    struct reason first = {""};
+    bool is_there = false;
+    int error = -ENOENT;
+
+    if (child->path == NULL)
+        return reason_set(reason, -ENOENT, "its parent cannot be found from here");
+    if (child->depth >= DISK_MOST_PARENTS)
+        return reason_set(reason, -ELOOP, "%s: a chain of more than %d parents", child->path,
+                          DISK_MOST_PARENTS);
+    for (unsigned i = 0; i < sizeof(each) / sizeof(each[0]) && error == -ENOENT && !is_there; i++) {
+        struct reason why = {""};
+        if (each[i][0] == '\0')
+            continue;
+        error = open_named(&source, child, each[i], ret, &is_there, &why);
+        if (first.text[0] == '\0' || is_there || error != -ENOENT)
+            first = why;
+    }
+    if (error < 0)
+        return reason_set(reason, error, "%s",
+                          first.text[0] != '\0' ? first.text : "it names no parent");
+    return 0;
 }

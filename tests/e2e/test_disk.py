@@ -448,3 +448,15 @@ def test_a_child_without_its_parent_is_shown(disk, tmp_path, suffix):
     facts = info(disk, child)
     assert facts["kind"] == "differencing" and not facts["parent_found"] and facts["parent"].endswith(base.name)
     assert "No such file" in disk("convert", child, tmp_path / "a.raw", code=3).stderr
+
+
+@pytest.mark.parametrize("suffix", ["vhd", "vhdx"])
+def test_a_long_chain_without_its_base_is_told_at_once(disk, partita, tmp_path, suffix):
+    """Each child has two names for its parent; none of the 2^n ways through them may be tried twice."""
+    images = [tmp_path / f"{number}.{suffix}" for number in range(31)]
+    disk("create", images[0], "16M")
+    for parent, child in zip(images, images[1:]):
+        disk("create", child, "--parent", parent, "-q")
+    images[0].rename(tmp_path / "away")
+    done = subprocess.run([partita, "disk", "map", images[-1]], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 3 and f"30.{suffix}: " in done.stderr

@@ -115,46 +115,24 @@ static int check_parent(const struct vhd *vhd, const struct disk *parent, bool a
     return 0;
 }
 
-static int try_parent(struct vhd *vhd, const struct disk_source *source, const char *name,
-                      struct reason *reason)
-{
-    struct disk *parent = NULL;
-
-    if (name[0] == '\0')
-        return -ENOENT;
-    int error = disk_open_parent(source, name, DISK_AS_VHD, &parent, reason);
-    if (error < 0)
-        return error;
-    error = check_parent(vhd, parent, (source->flags & DISK_ANY_PARENT) != 0, reason);
-    if (error < 0) {
-        (void)disk_close(parent);
-        return error;
-    }
-    vhd->disk.parent = parent;
-    return 0;
-}
-
 int vhd_open_parent(struct vhd *vhd, const struct disk_source *source, struct reason *reason)
 {
     char relative[IMAGE_PARENT_SIZE];
     char absolute[IMAGE_PARENT_SIZE];
+    struct disk *parent = NULL;
 
     read_path(vhd, "W2ru", relative);
     read_path(vhd, "W2ku", absolute);
-    const char *base = strrchr(absolute, '/');
-    const char *const names[] = {relative, absolute[0] == '/' ? absolute : "",
-                                 base != NULL ? base + 1 : ""};
-    struct reason first = {"it names no parent"};
-    bool told = false;
-    int error = -ENOENT;
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]) && error == -ENOENT; i++) {
-        struct reason why = {""};
-        error = try_parent(vhd, source, names[i], &why);
-        if (why.text[0] != '\0' && (!told || error != -ENOENT))
-            first = why;
-        told = told || why.text[0] != '\0';
-    }
-    return error < 0 ? reason_set(reason, error, "%s", first.text) : 0;
+    const struct disk_parent_names names = {relative, absolute};
+    int error = disk_open_parent(source, &names, DISK_AS_VHD, &parent, reason);
+    if (error < 0)
+        return error;
+    error = check_parent(vhd, parent, (source->flags & DISK_ANY_PARENT) != 0, reason);
+    if (error < 0)
+        (void)disk_close(parent);
+    else
+        vhd->disk.parent = parent;
+    return error;
 }
 
 /* A parent keeps its unique id when its data changes: a merge has nothing to announce. */

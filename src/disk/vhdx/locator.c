@@ -226,47 +226,24 @@ static int check_parent(const struct vhdx *vhdx, const struct vhdx_locator *loca
     return 0;
 }
 
-static int try_parent(struct vhdx *vhdx, const struct vhdx_locator *locator,
-                      const struct disk_source *source, const char *name, struct reason *reason)
-{
-    struct disk *parent = NULL;
-
-    if (name[0] == '\0')
-        return -ENOENT;
-    int error = disk_open_parent(source, name, DISK_AS_VHDX, &parent, reason);
-    if (error < 0)
-        return error;
-    error = check_parent(vhdx, source->flags & DISK_ANY_PARENT ? NULL : locator, parent, reason);
-    if (error < 0) {
-        (void)disk_close(parent);
-        return error;
-    }
-    vhdx->disk.parent = parent;
-    return 0;
-}
-
 int vhdx_open_parent(struct vhdx *vhdx, const struct disk_source *source, struct reason *reason)
 {
     struct vhdx_locator locator;
+    struct disk *parent = NULL;
     int error = vhdx_read_locator(vhdx, &locator, reason);
 
     if (error < 0)
         return error;
-    const char *base = strrchr(locator.absolute, '/');
-    const char *const names[] = {locator.relative,
-                                 locator.absolute[0] == '/' ? locator.absolute : "",
-                                 base != NULL ? base + 1 : ""};
-    struct reason first = {"it names no parent"};
-    bool told = false;
-    error = -ENOENT;
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]) && error == -ENOENT; i++) {
-        struct reason why = {""};
-        error = try_parent(vhdx, &locator, source, names[i], &why);
-        if (why.text[0] != '\0' && (!told || error != -ENOENT))
-            first = why;
-        told = told || why.text[0] != '\0';
-    }
-    return error < 0 ? reason_set(reason, error, "%s", first.text) : 0;
+    const struct disk_parent_names names = {locator.relative, locator.absolute};
+    error = disk_open_parent(source, &names, DISK_AS_VHDX, &parent, reason);
+    if (error < 0)
+        return error;
+    error = check_parent(vhdx, source->flags & DISK_ANY_PARENT ? NULL : &locator, parent, reason);
+    if (error < 0)
+        (void)disk_close(parent);
+    else
+        vhdx->disk.parent = parent;
+    return error;
 }
 
 /* ---- another parent, or another identity of it ---- */
