@@ -30,11 +30,6 @@ struct copy {
 
 /* ---- the reader's thread ---- */
 
-static bool is_zero(const uint8_t *bytes, size_t length)
-{
-    return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
-}
-
 /* The next piece to fill; NULL: given up. */
 static struct piece *wait_for_room(struct copy *copy)
 {
@@ -66,7 +61,7 @@ static int read_data(const struct copy *copy, struct piece *piece)
     memset(piece->bytes + there, 0, piece->length - there); /* only behind the end of `from` */
     for (size_t at = 0; at < piece->length; at += GRAIN) {
         size_t grain = piece->length - at < GRAIN ? piece->length - at : GRAIN;
-        piece->zero[at / GRAIN] = is_zero(piece->bytes + at, grain);
+        piece->zero[at / GRAIN] = disk_is_zero(piece->bytes + at, grain);
     }
     return 0;
 }

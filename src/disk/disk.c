@@ -217,6 +217,55 @@ int disk_extent(struct disk *disk, uint64_t offset, uint64_t *ret_end, bool *ret
     return 0;
 }
 
+/* ---- for the formats ---- */
+
+int disk_map_parent(const struct disk *disk, uint64_t offset, struct disk_extent *ret)
+{
+    struct disk *parent = disk->parent;
+    uint64_t length = ret->length;
+    uint64_t capacity = parent != NULL ? parent->geometry.capacity : 0;
+    int error = 0;
+
+    if (parent == NULL)
+        return -EIO;
+    if (offset < capacity)
+        error = parent->ops->map(parent, DISK_READ, offset,
+                                 length < capacity - offset ? length : capacity - offset, ret);
+    else
+        *ret = (struct disk_extent){.length = length, .absent = true};
+    ret->layer++;
+    return error;
+}
+
+bool disk_is_zero(const uint8_t *bytes, size_t length)
+{
+    return length == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0);
+}
+
+int disk_find_data(struct disk *disk, uint64_t from, uint64_t end, uint64_t *ret_data)
+{
+    enum { PIECE = 1 << 16 };
+    uint8_t bytes[PIECE];
+
+    for (*ret_data = from; *ret_data < end;) {
+        uint64_t stop = 0;
+        bool data = false;
+        int error = disk_extent(disk, *ret_data, &stop, &data);
+        if (error < 0)
+            return error;
+        stop = stop < end ? stop : end;
+        if (data) {
+            size_t length = stop - *ret_data < PIECE ? (size_t)(stop - *ret_data) : PIECE;
+            error = disk_read(disk, bytes, length, *ret_data);
+            if (error < 0 || !disk_is_zero(bytes, length))
+                return error;
+            stop = *ret_data + length;
+        }
+        *ret_data = stop;
+    }
+    return 0;
+}
+
 /* ---- requests ---- */
 
 static int check_pieces(const struct disk *disk, const struct disk_request *request)

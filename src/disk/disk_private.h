@@ -139,6 +139,16 @@ int disk_check_change(const struct disk *disk);
 int disk_latch(struct disk *disk, int error);
 void disk_count(struct disk *disk, const struct disk_request *request);
 
+/*
+ * What an image has not: its parent's, behind whose end there are zeroes. From `offset` on
+ * ret->length bytes are wanted. -EIO: the parent is not open (DISK_WITHOUT_PARENT).
+ */
+int disk_map_parent(const struct disk *disk, uint64_t offset, struct disk_extent *ret);
+/* `*ret_data` lies by the first byte of [from, end) that is not zero, at most 64 KiB before; or it
+ * is `end`. */
+int disk_find_data(struct disk *disk, uint64_t from, uint64_t end, uint64_t *ret_data);
+bool disk_is_zero(const uint8_t *bytes, size_t length);
+
 /* ---- queue.c ---- */
 
 void disk_queue_submit(struct disk_request *request, struct disk_queue *queue);

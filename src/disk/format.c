@@ -1,8 +1,9 @@
 /* Which format a file has, and the images that stand behind it. */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "base/cleanup.h"
 #include "disk/disk_private.h"
 
 static const struct disk_format *const formats[IMAGE_FORMATS] = {
@@ -167,9 +168,11 @@ static int open_named(const struct disk_source *like, const struct disk_source *
                       const char *name, struct disk **ret, bool *ret_is_there,
                       struct reason *reason)
 {
-    auto_free char *path = disk_beside(child->path, name);
+    char *path = disk_beside(child->path, name);
+    int error = path != NULL ? open_path(like, path, ret, ret_is_there, reason) : -ENOMEM;
 
-    return path != NULL ? open_path(like, path, ret, ret_is_there, reason) : -ENOMEM;
+    free(path);
+    return error;
 }
 
 /* Of an absolute path of another system only the last part means anything here. */

@@ -197,31 +197,13 @@ int image_check(struct disk_host *host, const char *path, unsigned flags, bool r
 /* The bytes beyond a new end have to be zero: 0, -ENOTEMPTY or an error. */
 static int check_tail(struct disk *disk, uint64_t from, struct reason *reason)
 {
-    enum { PIECE = 1 << 16 };
-    static const uint8_t zeroes[PIECE];
-    uint8_t bytes[PIECE];
-    uint64_t capacity = disk->geometry.capacity;
+    uint64_t data = 0;
+    int error = disk_find_data(disk, from, disk->geometry.capacity, &data);
 
-    for (uint64_t offset = from; offset < capacity;) {
-        uint64_t end = 0;
-        bool data = false;
-        int error = disk_extent(disk, offset, &end, &data);
-        if (error < 0)
-            return error;
-        size_t length = end - offset < PIECE ? (size_t)(end - offset) : PIECE;
-        if (data) {
-            error = disk_read(disk, bytes, length, offset);
-            if (error < 0)
-                return error;
-            if (memcmp(bytes, zeroes, length) != 0)
-                return reason_set(reason, -ENOTEMPTY,
-                                  "there is data behind the new end, near byte %llu",
-                                  (unsigned long long)offset);
-            end = offset + length;
-        }
-        offset = end;
-    }
-    return 0;
+    if (error < 0 || data == disk->geometry.capacity)
+        return error;
+    return reason_set(reason, -ENOTEMPTY, "there is data behind the new end, near byte %llu",
+                      (unsigned long long)data);
 }
 
 static int check_resize(struct disk *disk, uint64_t capacity, struct reason *reason)

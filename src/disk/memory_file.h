@@ -14,6 +14,7 @@ struct memory_file {
     uint64_t size, room;
     unsigned writes, flushes, punches; /* that succeeded */
     int fail;                          /* what changes and flushes return when it is not 0 */
+    int fail_truncate;                 /* and this alone */
     bool closed;
 };
 
@@ -71,6 +72,8 @@ static int memory_punch(struct file *file, uint64_t offset, uint64_t length)
 static int memory_truncate(struct file *file, uint64_t size)
 {
     struct memory_file *memory = memory_of(file);
+    if (memory->fail_truncate != 0)
+        return memory->fail_truncate;
     if (size > memory->room)
         return -ENOSPC;
     if (size < memory->size)

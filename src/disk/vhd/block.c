@@ -25,27 +25,12 @@ static int map_present(const struct vhd *vhd, uint64_t offset, struct disk_exten
     return 0;
 }
 
-/* What this image has not: its parent's, behind whose end there are zeroes. */
 static int map_below(const struct vhd *vhd, uint64_t offset, struct disk_extent *ret)
 {
-    struct disk *parent = vhd->disk.parent;
-    uint64_t length = ret->length;
-    uint64_t capacity = parent != NULL ? parent->geometry.capacity : 0;
-    int error = 0;
-
-    if (!vhd->has_parent) {
-        ret->absent = true;
-        return 0;
-    }
-    if (parent == NULL) /* DISK_WITHOUT_PARENT */
-        return -EIO;
-    if (offset < capacity)
-        error = parent->ops->map(parent, DISK_READ, offset,
-                                 length < capacity - offset ? length : capacity - offset, ret);
-    else
-        *ret = (struct disk_extent){.length = length, .absent = true};
-    ret->layer++;
-    return error;
+    if (vhd->has_parent)
+        return disk_map_parent(&vhd->disk, offset, ret);
+    ret->absent = true;
+    return 0;
 }
 
 /* Go on over the blocks behind that have no room either. */

@@ -24,50 +24,23 @@ static int advance(struct work *work, uint64_t bytes)
     return work->progress(work->owner, work->done, work->total);
 }
 
-static bool is_zero(const uint8_t *bytes, size_t length)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
-}
-
 /* ---- blocks that hold nothing ---- */
 
-static int reads_as_zero(struct work *work, uint64_t from, uint64_t end, bool *ret)
-{
-    struct disk *disk = &work->vhd->disk;
-
-    *ret = true;
-    for (uint64_t offset = from; *ret && offset < end;) {
-        uint64_t stop = 0;
-        bool data = false;
-        int error = disk_extent(disk, offset, &stop, &data);
-        if (error < 0)
-            return error;
-        stop = stop < end ? stop : end;
-        if (data) {
-            size_t length = stop - offset < PIECE ? (size_t)(stop - offset) : (size_t)PIECE;
-            error = disk_read(disk, work->buffer, length, offset);
-            if (error < 0)
-                return error;
-            *ret = is_zero(work->buffer, length);
-            stop = offset + length;
-        }
-        offset = stop;
-    }
-    return 0;
-}
-
 /* Over a parent: none of its sectors is here. */
-static int holds_nothing(struct work *work, uint32_t block, bool *ret)
+static int holds_nothing(struct vhd *vhd, uint32_t block, bool *ret)
 {
-    struct vhd *vhd = work->vhd;
     uint64_t from = (uint64_t)block << vhd->block_shift;
     uint64_t left = vhd->disk.geometry.capacity - from;
     uint64_t length = left < vhd_block_bytes(vhd) ? left : vhd_block_bytes(vhd);
     uint64_t run = 0;
     bool here = false;
+    uint64_t data = 0;
 
-    if (!vhd->has_parent)
-        return reads_as_zero(work, from, from + length, ret);
+    if (!vhd->has_parent) {
+        int error = disk_find_data(&vhd->disk, from, from + length, &data);
+        *ret = error == 0 && data == from + length;
+        return error;
+    }
     int error = vhd_bitmap_run(vhd, from / VHD_SECTOR, length / VHD_SECTOR, &run, &here);
     *ret = error == 0 && !here && run == length / VHD_SECTOR;
     return error;
@@ -92,7 +65,7 @@ static int free_blocks(struct work *work)
         bool nothing = false;
         if (vhd->table[block] == VHD_NO_BLOCK)
             continue;
-        error = holds_nothing(work, block, &nothing);
+        error = holds_nothing(vhd, block, &nothing);
         if (error == 0 && nothing)
             error = free_block(vhd, block);
         if (error == 0)
@@ -112,7 +85,7 @@ static int copy_block(struct work *work, uint64_t from, uint64_t to, uint64_t le
     for (uint64_t at = 0; error == 0 && at < length;) {
         size_t piece = length - at < PIECE ? (size_t)(length - at) : (size_t)PIECE;
         error = file_read(file, work->buffer, piece, from + at);
-        if (error == 0 && !is_zero(work->buffer, piece))
+        if (error == 0 && !disk_is_zero(work->buffer, piece))
             error = file_write(file, work->buffer, piece, to + at);
         at += piece;
     }

@@ -431,6 +431,9 @@ static void another_size(void **state)
 
     write_sector(f, 0, 0x42);
     assert_int_equal(image_resize(f->disk, LARGE, NULL), 0);
+    /* QEMU would put a block behind the table, so that nothing may lie there. */
+    uint64_t header_at = get_be64(f->memory->bytes + 16);
+    assert_true(header_at < get_be64(f->memory->bytes + header_at + 16));
     write_sector(f, LARGE - SECTOR, 0x43);
     assert_int_equal(open_image(f, "a.vhd", DISK_WRITABLE, NULL), 0);
     assert_int_equal(disk_geometry(f->disk)->capacity, LARGE);
@@ -465,6 +468,24 @@ static void compacting_moves_blocks_down(void **state)
     assert_sector(f, 6 * BLOCK, 6);
     assert_sector(f, 7 * BLOCK, 7);
     assert_clean(f, "a.vhd");
+}
+
+/* The end of the file is not known then: a footer written elsewhere would not count. */
+static void a_compacting_that_failed_is_the_last_change(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < 8; i++)
+        write_sector(f, (uint64_t)i * BLOCK, (uint8_t)i);
+    assert_int_equal(disk_unmap(f->disk, 0, 6 * BLOCK), 0);
+    assert_int_equal(disk_flush(f->disk), 0);
+    f->memory->fail_truncate = -EIO;
+    assert_int_equal(image_compact(f->disk, go_on, NULL, NULL), -EIO);
+    f->memory->fail_truncate = 0;
+    assert_int_equal(image_resize(f->disk, 200 * MIB, NULL), -EROFS);
+    assert_int_equal(open_image(f, "a.vhd", DISK_WRITABLE, NULL), 0);
+    assert_sector(f, 7 * BLOCK, 7);
+    assert_int_equal(disk_geometry(f->disk)->capacity, 16 * MIB);
 }
 
 /* As after a cut: what is behind the copy of the footer must do. */
@@ -563,6 +584,7 @@ int main(void)
         DYNAMIC(many_blocks),
         DYNAMIC(another_size),
         DYNAMIC(compacting_moves_blocks_down),
+        DYNAMIC(a_compacting_that_failed_is_the_last_change),
         DYNAMIC(a_lost_footer_has_a_copy),
         DYNAMIC(hostile_tables_are_refused),
         DYNAMIC(hostile_headers_are_refused),

@@ -56,25 +56,6 @@ static void extend_zero(const struct vhdx *vhdx, uint64_t block, uint64_t length
         ret->length += size < length - ret->length ? size : length - ret->length;
 }
 
-/* Behind the parent's end there are zeroes. */
-static int map_parent(const struct vhdx *vhdx, uint64_t offset, struct disk_extent *ret)
-{
-    struct disk *parent = vhdx->disk.parent;
-    uint64_t length = ret->length;
-    uint64_t capacity = parent != NULL ? parent->geometry.capacity : 0;
-    int error = 0;
-
-    if (parent == NULL) /* DISK_WITHOUT_PARENT */
-        return -EIO;
-    if (offset < capacity)
-        error = parent->ops->map(parent, DISK_READ, offset,
-                                 length < capacity - offset ? length : capacity - offset, ret);
-    else
-        *ret = (struct disk_extent){.length = length, .absent = true};
-    ret->layer++;
-    return error;
-}
-
 static int map_partial(struct vhdx *vhdx, uint64_t entry, uint64_t offset, struct disk_extent *ret)
 {
     uint64_t count = 0;
@@ -86,7 +67,7 @@ static int map_partial(struct vhdx *vhdx, uint64_t entry, uint64_t offset, struc
         return error;
     ret->length = count << vhdx->sector_shift;
     return here ? map_present(vhdx, entry, offset & (vhdx_block_size(vhdx) - 1), ret)
-                : map_parent(vhdx, offset, ret);
+                : disk_map_parent(&vhdx->disk, offset, ret);
 }
 
 static int map_read(struct vhdx *vhdx, uint64_t offset, uint64_t length, struct disk_extent *ret)
@@ -113,7 +94,7 @@ static int map_read(struct vhdx *vhdx, uint64_t offset, uint64_t length, struct 
         return 0;
     case VHDX_NOT_PRESENT:
         if (vhdx->metadata.has_parent)
-            return map_parent(vhdx, offset, ret);
+            return disk_map_parent(&vhdx->disk, offset, ret);
         extend_zero(vhdx, block, length, ret);
         ret->absent = true;
         return 0;

@@ -27,40 +27,7 @@ static int advance(struct work *work, uint64_t bytes)
     return work->progress(work->owner, work->done, work->total);
 }
 
-static bool is_zero(const uint8_t *bytes, size_t length)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
-}
-
 /* ---- blocks of zeroes ---- */
-
-static int block_is_zero(struct work *work, uint64_t block, bool *ret)
-{
-    struct disk *disk = &work->vhdx->disk;
-    uint64_t end = (block + 1) << work->vhdx->block_shift;
-
-    *ret = true;
-    if (end > disk->geometry.capacity)
-        end = disk->geometry.capacity;
-    for (uint64_t offset = block << work->vhdx->block_shift; *ret && offset < end;) {
-        uint64_t stop = 0;
-        bool data = false;
-        int error = disk_extent(disk, offset, &stop, &data);
-        if (error < 0)
-            return error;
-        stop = stop < end ? stop : end;
-        if (data) {
-            size_t length = stop - offset < PIECE ? (size_t)(stop - offset) : PIECE;
-            error = disk_read(disk, work->buffer, length, offset);
-            if (error < 0)
-                return error;
-            *ret = is_zero(work->buffer, length);
-            stop = offset + length;
-        }
-        offset = stop;
-    }
-    return 0;
-}
 
 static int free_if_zero(struct work *work, uint64_t block)
 {
@@ -68,10 +35,10 @@ static int free_if_zero(struct work *work, uint64_t block)
     uint64_t offset = block << vhdx->block_shift;
     uint64_t left = vhdx->disk.geometry.capacity - offset;
     uint64_t length = left < vhdx_block_size(vhdx) ? left : vhdx_block_size(vhdx);
-    bool zero = false;
-    int error = block_is_zero(work, block, &zero);
+    uint64_t data = 0;
+    int error = disk_find_data(&vhdx->disk, offset, offset + length, &data);
 
-    if (error == 0 && zero)
+    if (error == 0 && data == offset + length)
         error = disk_unmap(&vhdx->disk, offset, length);
     return error < 0 ? error : advance(work, offset + length - work->done);
 }
@@ -137,7 +104,7 @@ static int copy_room(struct work *work, uint64_t from, uint64_t to, uint64_t len
         size_t piece = end - at < PIECE ? (size_t)(end - at) : PIECE;
         if (error == 0 && data) {
             error = file_read(file, work->buffer, piece, from + at);
-            if (error == 0 && !is_zero(work->buffer, piece))
+            if (error == 0 && !disk_is_zero(work->buffer, piece))
                 error = file_write(file, work->buffer, piece, to + at);
             end = at + piece;
         }

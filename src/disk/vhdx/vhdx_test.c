@@ -257,6 +257,29 @@ static void chains_keep_what_is_written(void **state)
     assert_clean(f, "/srv/base.vhdx");
 }
 
+/* A look at other bitmaps while a commit is under way: what it writes must not be read anew. */
+static void pages_under_way_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t sector[SECTOR];
+    uint8_t wanted[SECTOR];
+
+    make_chain(f);
+    open_disk(f, "/srv/top.avhdx", DISK_WRITABLE);
+    memset(wanted, 0x42, sizeof(wanted));
+    assert_int_equal(disk_write(f->disk, wanted, SECTOR, 0), 0);
+    f->disk->ops->commit_prepare(f->disk);
+    vhdx_of(f->disk)->bitmap_pages_loaded += UINT64_C(1) << 32; /* as if there were so many */
+    assert_int_equal(disk_read(f->disk, sector, SECTOR, 0), 0);
+    assert_memory_equal(sector, wanted, SECTOR);
+    vhdx_of(f->disk)->bitmap_pages_loaded -= UINT64_C(1) << 32;
+    int error = f->disk->ops->commit_write(f->disk);
+    f->disk->ops->commit_done(f->disk, error);
+    assert_int_equal(error, 0);
+    assert_int_equal(disk_read(f->disk, sector, SECTOR, 0), 0);
+    assert_memory_equal(sector, wanted, SECTOR);
+}
+
 static void a_parent_that_was_changed_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -640,6 +663,7 @@ int main(void)
         TEST(large_sectors_and_blocks_do_too),
         TEST(fixed_disks_keep_what_is_written),
         TEST(chains_keep_what_is_written),
+        TEST(pages_under_way_are_kept),
         TEST(a_parent_that_was_changed_is_refused),
         TEST(a_child_gets_another_parent),
         TEST(unmap_gives_room_to_the_next),
