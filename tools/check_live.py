@@ -32,7 +32,7 @@ FREE = {
 NEEDS_GATE = {"pthread_mutex_lock", "pthread_mutex_unlock", "code_written", "sched_yield", "timer_arm",
               "timer_sleep", "clock_gettime"}
 # Gates of GATE_ARCHIVE: fpu_leave is the first thing that they call.
-GATES = {"code_build", "code_matches", "code_retire"}
+GATES = {"code_build", "code_matches", "code_retire", "translator_add", "translator_link"}
 # Functions that never run with live state.
 NEVER_LIVE = {
     "tlb_create": "set-up",

@@ -21,6 +21,7 @@
 #include "engine/soft/thunk.h"
 
 struct code_cache;
+struct translation;
 
 struct block {
     uint64_t rip;
@@ -34,6 +35,8 @@ struct block {
     struct block *_Atomic hash_next;
     uint64_t second_gpa; /* of the page that a crossing instruction goes on in, or UINT64_MAX */
     uint8_t *bytes;      /* what was decoded */
+    struct translation *_Atomic translation; /* NULL while it is interpreted */
+    unsigned heat;       /* runs by the interpreter, roughly; UINT_MAX: it stays there */
     struct op op[];
 };
 

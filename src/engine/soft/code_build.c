@@ -12,6 +12,7 @@
 #include "engine/soft/decode.h"
 #include "engine/soft/ops_integer.h"
 #include "engine/soft/tlb.h"
+#include "engine/soft/translation.h"
 
 /* ---- tuning ---- */
 
@@ -44,6 +45,8 @@ int code_create(struct soft_partition *partition, struct code_cache **ret)
     int error = code->arena == NULL || code->pages == NULL ? -ENOMEM : 0;
     if (error == 0)
         error = decoder_create(partition, &code->decoder);
+    if (error == 0 && translator_is_possible())
+        error = translator_create(code, &code->translator);
     if (error != 0) {
         code_destroy(code);
         return error;
@@ -64,6 +67,7 @@ void code_destroy(struct code_cache *code)
 {
     if (code == NULL)
         return;
+    translator_destroy(code->translator);
     decoder_destroy(code->decoder);
     if (code->arena != NULL)
         (void)munmap(code->arena, ARENA_SIZE);
@@ -132,6 +136,7 @@ static void invalidate(struct code_cache *code, struct block *block)
     hash_remove(code, block);
     for (unsigned i = 0; i <= block->count; i++)
         __atomic_store_n(&block->op[i].run, op_stale, __ATOMIC_RELEASE);
+    translator_withdraw(block);
 }
 
 static void invalidate_in_page(struct code_cache *code, uint64_t gpa, uint64_t length)
@@ -170,7 +175,7 @@ void code_written(struct soft_partition *partition, uint64_t gpa, uint64_t lengt
 
 /* ---- making blocks ---- */
 
-static void *arena_take(struct code_cache *code, size_t size)
+void *code_arena_take(struct code_cache *code, size_t size)
 {
     size = (size + 15) & ~(size_t)15;
     if (code->arena_used + size > ARENA_SIZE)
@@ -178,6 +183,11 @@ static void *arena_take(struct code_cache *code, size_t size)
     void *p = code->arena + code->arena_used;
     code->arena_used += size;
     return p;
+}
+
+void code_arena_exhaust(struct code_cache *code)
+{
+    code->arena_used = ARENA_SIZE;
 }
 
 /* A block under construction; too large for the stack of a deep call. */
@@ -246,7 +256,7 @@ static int draft_crossing(struct cpu *cpu, const struct fetch *fetch, struct dra
 
 static struct page_link *link_page(struct code_cache *code, struct block *block, uint64_t gpa)
 {
-    struct page_link *link = arena_take(code, sizeof(*link));
+    struct page_link *link = code_arena_take(code, sizeof(*link));
     if (link == NULL)
         return NULL;
     struct page_link *_Atomic *head = &code->pages[gpa >> 12];
@@ -274,8 +284,8 @@ static struct block *make_block(struct code_cache *code, const struct fetch *fet
                                 const struct draft *draft)
 {
     size_t ops = (draft->count + 1) * sizeof(struct op);
-    struct block *block = arena_take(code, sizeof(*block) + ops);
-    uint8_t *bytes = arena_take(code, draft->length);
+    struct block *block = code_arena_take(code, sizeof(*block) + ops);
+    uint8_t *bytes = code_arena_take(code, draft->length);
     if (block == NULL || bytes == NULL)
         return NULL;
     memset(block, 0, sizeof(*block));
@@ -347,6 +357,8 @@ static void reset_arena(struct cpu *cpu)
     code->arena_used = 0;
     code->resetting = false;
     decoder_reset(code->decoder);
+    if (code->translator != NULL)
+        translator_reset(code->translator);
     (void)pthread_mutex_unlock(&code->lock);
 }
 

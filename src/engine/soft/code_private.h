@@ -6,6 +6,7 @@
 #include "engine/soft/partition.h"
 
 struct decoder;
+struct translator;
 
 enum {
     HASH_BITS = 16,
@@ -18,10 +19,15 @@ struct page_link {
     struct page_link *next;
 };
 
+typedef int (*code_enter)(struct cpu *cpu, const uint8_t *entry);
+
 struct code_cache {
     pthread_mutex_t lock;
     struct soft_partition *partition;
     struct decoder *decoder;
+    struct translator *translator; /* NULL: all is interpreted */
+    code_enter enter;              /* into translated code; a step */
+    const uint8_t *leave;          /* where it goes to come back */
     uint8_t *arena;
     size_t arena_used;
     bool resetting;
@@ -50,6 +56,11 @@ struct block *code_lookup(struct code_cache *code, uint64_t gpa, uint64_t rip, u
 bool code_all_have_seen(struct soft_partition *partition, uint64_t epoch);
 int code_fetch_page(struct cpu *cpu, uint64_t linear, uint64_t *ret_gpa);
 uint64_t code_fetch_linear(const struct cpu *cpu, uint64_t rip);
+
+/* code_build.c; under the lock: memory that lasts until the arena is reset, or NULL */
+void *code_arena_take(struct code_cache *code, size_t size);
+/* Let the arena be reset when the next block is built. */
+void code_arena_exhaust(struct code_cache *code);
 
 /* code_build.c; gates: they start with fpu_leave */
 int code_build(struct cpu *cpu, const struct fetch *fetch, struct block **ret);

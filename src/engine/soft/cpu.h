@@ -207,6 +207,17 @@ struct recent {
 };
 enum { RECENT_COUNT = 4096, LARGE_WORDS = 16 };
 
+/* Where translated code goes on for an indirect jump: valid while `key` is the TLB table's. */
+struct jump {
+    uint64_t rip;
+    uint64_t key;
+    const uint8_t *host;
+    uint64_t unused;
+};
+enum { JUMP_COUNT = 4096 };
+
+enum vector_level { VECTOR_NONE, VECTOR_SSE, VECTOR_AVX };
+
 struct cpu {
     uint64_t gpr[CPU_GPRS];
     uint64_t rip;             /* while a block runs: of the block's first instruction */
@@ -274,7 +285,17 @@ struct cpu {
     unsigned pauses;       /* PAUSE instructions since the last yield */
     uint64_t instructions; /* retired, by whole blocks; for statistics */
 
+    /* What translated code uses, through GS; see translation.h. */
+    struct cpu *self;     /* (p) */
+    const uint8_t *leave; /* (p) the translator's way out */
+    uint64_t jump_key;    /* of `tlb` */
+    uint64_t held;        /* a word, within one instruction */
+    int left_with;        /* enum step */
+    uint16_t saved_flags; /* as LAHF and SETO put them into AX */
+    uint8_t vector_level; /* enum vector_level: what may run natively as things are */
+
     struct recent recent[RECENT_COUNT];
+    struct jump jump[JUMP_COUNT];
     _Alignas(64) uint8_t bounce[4096 + 64]; /* used from linear % 64 on */
     _Alignas(
         64) uint8_t xsave[ENGINE_XSAVE_SIZE]; /* guest state while !fpu_live, standard format */

@@ -121,9 +121,12 @@ static ZydisRegister same_width(ZydisRegister reg, unsigned number)
     return ZydisRegisterEncode(class, (ZyanU8)number);
 }
 
-static ZydisRegister host_register(const struct plan *plan, ZydisRegister reg)
+static ZydisRegister host_register(const struct encode_target *target, ZydisRegister reg)
 {
-    return encode_gpr_number(reg) == GPR_RSP ? same_width(reg, plan->stack) : reg;
+    int number = encode_gpr_number(reg);
+    if (number < 0 || target->gpr[number] == number)
+        return reg;
+    return same_width(reg, target->gpr[number]);
 }
 
 /* Short forms make an operand implicit (`add eax, imm`): no difference in meaning. */
@@ -132,7 +135,7 @@ static bool is_hidden(const ZydisDecodedOperand *operand)
     return operand->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
 }
 
-static bool is_same_operand(const struct plan *plan, const ZydisDecodedOperand *guest,
+static bool is_same_operand(const struct encode_target *target, const ZydisDecodedOperand *guest,
                             const ZydisDecodedOperand *host, uint64_t immediate_mask)
 {
     if (guest->type != host->type || guest->actions != host->actions ||
@@ -142,10 +145,10 @@ static bool is_same_operand(const struct plan *plan, const ZydisDecodedOperand *
     case ZYDIS_OPERAND_TYPE_REGISTER:
         if (ZydisRegisterGetClass(guest->reg.value) == ZYDIS_REGCLASS_FLAGS)
             return ZydisRegisterGetClass(host->reg.value) == ZYDIS_REGCLASS_FLAGS;
-        return host->reg.value == host_register(plan, guest->reg.value);
+        return host->reg.value == host_register(target, guest->reg.value);
     case ZYDIS_OPERAND_TYPE_MEMORY:
         return host->size == guest->size && host->mem.type == guest->mem.type &&
-               host->mem.base == ZydisRegisterEncode(ZYDIS_REGCLASS_GPR64, (ZyanU8)plan->memory) &&
+               host->mem.base == ZydisRegisterEncode(ZYDIS_REGCLASS_GPR64, target->memory) &&
                host->mem.index == ZYDIS_REGISTER_NONE && host->mem.disp.value == 0;
     case ZYDIS_OPERAND_TYPE_IMMEDIATE:
         return ((guest->imm.value.u ^ host->imm.value.u) & immediate_mask) == 0;
@@ -154,9 +157,11 @@ static bool is_same_operand(const struct plan *plan, const ZydisDecodedOperand *
     }
 }
 
-static bool is_same_instruction(const struct plan *plan, const uint8_t *bytes, size_t length)
+static bool is_same_instruction(const ZydisDecodedInstruction *guest,
+                                const ZydisDecodedOperand *guest_operands,
+                                const struct encode_target *target, const uint8_t *bytes,
+                                size_t length)
 {
-    const ZydisDecodedInstruction *guest = plan->instruction;
     ZydisDecoder decoder;
     ZydisDecodedInstruction host;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
@@ -174,13 +179,13 @@ static bool is_same_instruction(const struct plan *plan, const uint8_t *bytes, s
     unsigned width = guest->operand_width == 0 ? 64 : guest->operand_width;
     uint64_t mask = width >= 64 ? UINT64_MAX : (UINT64_C(1) << width) - 1;
     for (unsigned i = 0; i < guest->operand_count; i++) {
-        if (!is_same_operand(plan, &plan->operands[i], &operands[i], mask))
+        if (!is_same_operand(target, &guest_operands[i], &operands[i], mask))
             return false;
     }
     return true;
 }
 
-static void retarget(const struct plan *plan, ZydisEncoderRequest *request)
+static void retarget(const struct encode_target *target, ZydisEncoderRequest *request)
 {
     request->machine_mode = ZYDIS_MACHINE_MODE_LONG_64;
     request->prefixes &= ZYDIS_ATTRIB_HAS_LOCK;
@@ -188,9 +193,9 @@ static void retarget(const struct plan *plan, ZydisEncoderRequest *request)
     for (unsigned i = 0; i < request->operand_count; i++) {
         ZydisEncoderOperand *operand = &request->operands[i];
         if (operand->type == ZYDIS_OPERAND_TYPE_REGISTER) {
-            operand->reg.value = host_register(plan, operand->reg.value);
+            operand->reg.value = host_register(target, operand->reg.value);
         } else if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-            operand->mem.base = ZydisRegisterEncode(ZYDIS_REGCLASS_GPR64, (ZyanU8)plan->memory);
+            operand->mem.base = ZydisRegisterEncode(ZYDIS_REGCLASS_GPR64, target->memory);
             operand->mem.index = ZYDIS_REGISTER_NONE;
             operand->mem.scale = 0;
             operand->mem.displacement = 0;
@@ -198,14 +203,15 @@ static void retarget(const struct plan *plan, ZydisEncoderRequest *request)
     }
 }
 
-/* The length of the re-encoded instruction, or -ENOTSUP. */
-static int encode_instruction(const struct plan *plan, uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH])
+int encode_instruction(const ZydisDecodedInstruction *instruction,
+                       const ZydisDecodedOperand *operands, const struct encode_target *target,
+                       uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH])
 {
     ZydisEncoderRequest request;
     if (!ZYAN_SUCCESS(ZydisEncoderDecodedInstructionToEncoderRequest(
-            plan->instruction, plan->operands, plan->instruction->operand_count_visible, &request)))
+            instruction, operands, instruction->operand_count_visible, &request)))
         return -ENOTSUP;
-    retarget(plan, &request);
+    retarget(target, &request);
     /* The size of 16-bit code that an SSE instruction ignores would become a prefix: try without.
      */
     const ZydisOperandSizeHint hints[] = {request.operand_size_hint, ZYDIS_OPERAND_SIZE_HINT_NONE,
@@ -214,7 +220,7 @@ static int encode_instruction(const struct plan *plan, uint8_t bytes[ZYDIS_MAX_I
         ZyanUSize length = ZYDIS_MAX_INSTRUCTION_LENGTH;
         request.operand_size_hint = hints[i];
         if (ZYAN_SUCCESS(ZydisEncoderEncodeInstruction(&request, bytes, &length)) &&
-            is_same_instruction(plan, bytes, length))
+            is_same_instruction(instruction, operands, target, bytes, length))
             return (int)length;
     }
     return -ENOTSUP;
@@ -282,7 +288,10 @@ int encode_thunk(const ZydisDecodedInstruction *instruction, const ZydisDecodedO
     collect_flags(&plan, thunk);
     choose_registers(&plan);
     uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
-    int length = encode_instruction(&plan, bytes);
+    struct encode_target target = {.memory = (uint8_t)plan.memory};
+    for (unsigned i = 0; i < GPR_COUNT; i++)
+        target.gpr[i] = (uint8_t)host_number(&plan, i);
+    int length = encode_instruction(instruction, operands, &target, bytes);
     if (length < 0)
         return length;
     struct emit emit = {.at = code, .end = code + NATIVE_CODE_MAX};

@@ -64,7 +64,7 @@ static void fill_tlb(struct cpu *cpu, uint64_t linear, unsigned access,
         return;
     struct tlb *tlb = cpu->tlb;
     struct tlb_entry *entry = tlb_entry(tlb, linear);
-    uint64_t tag = (linear & PAGE_MASK) | 1;
+    uint64_t tag = tlb_tag(linear, 1);
     uint64_t delta = (uint64_t)host - linear;
     if ((entry->read | entry->write | entry->fetch) != tag || entry->delta != delta) {
         *entry = (struct tlb_entry){.delta = delta};

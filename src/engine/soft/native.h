@@ -76,6 +76,17 @@ int encode_gpr_number(ZydisRegister reg);
 const ZydisDecodedOperand *encode_memory(const ZydisDecodedInstruction *instruction,
                                          const ZydisDecodedOperand *operands);
 
+/* Where a copied instruction finds its operands: host registers, by number. */
+struct encode_target {
+    uint8_t gpr[GPR_COUNT]; /* in place of the guest's; AH, CH, DH and BH are never moved */
+    uint8_t memory;         /* the address of the memory operand */
+};
+
+/* The same instruction with these operands: its length, or -ENOTSUP. */
+int encode_instruction(const ZydisDecodedInstruction *instruction,
+                       const ZydisDecodedOperand *operands, const struct encode_target *target,
+                       uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH]);
+
 enum { NATIVE_CODE_MAX = 384 };
 /* Write the code of `thunk` (for its bit_width) to `code`; fills `saved`. The length, or -ENOTSUP.
  */

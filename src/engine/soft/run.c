@@ -12,6 +12,7 @@
 #include "engine/soft/partition.h"
 #include "engine/soft/timer.h"
 #include "engine/soft/tlb.h"
+#include "engine/soft/translation.h"
 
 enum { DR6_BS = 1 << 14 };
 
@@ -174,7 +175,7 @@ static int service(struct cpu *cpu)
 
 /* ---- blocks ---- */
 
-static int find_block(struct cpu *cpu, struct block **ret)
+int run_find_block(struct cpu *cpu, struct block **ret)
 {
     uint64_t rip = cpu->rip;
     uint64_t key = cpu->tlb->context << 8 | cpu->mode;
@@ -213,12 +214,30 @@ static int run_ops(struct cpu *cpu, struct block *block)
     return step;
 }
 
+/* Runs by the interpreter before a block is worth translating. */
+enum { HOT = 50 };
+
+static int interpret(struct cpu *cpu, struct block *block)
+{
+    bool settled = atomic_load(&block->verify_epoch) == 0;
+    if (settled && (block->mode & (MODE_LONG | MODE_SINGLE)) == MODE_LONG && block->heat < HOT &&
+        ++block->heat == HOT)
+        translator_add(cpu, block);
+    return run_ops(cpu, block);
+}
+
 static int run_block(struct cpu *cpu)
 {
     struct block *block;
-    int step = find_block(cpu, &block);
-    if (step == STEP_NEXT)
-        step = run_ops(cpu, block);
+    int step = run_find_block(cpu, &block);
+    if (step == STEP_NEXT) {
+        struct translation *translation =
+            atomic_load_explicit(&block->translation, memory_order_acquire);
+        if (translation != NULL && atomic_load(&block->verify_epoch) == 0)
+            step = translated_run(cpu, translation);
+        else
+            step = interpret(cpu, block);
+    }
     return step == STEP_FAULT ? exception_deliver(cpu) : step;
 }
 

@@ -4,6 +4,9 @@
 
 #include "engine/soft/cpu.h"
 
+/* The block at cpu->rip for cpu->mode: 0, or STEP_FAULT when the fetch faulted. */
+int run_find_block(struct cpu *cpu, struct block **ret);
+
 int run_vcpu(struct cpu *cpu, struct engine_exit *exit);
 
 #endif

@@ -8,6 +8,7 @@
 #include <ucontext.h>
 
 #include "engine/soft/native.h"
+#include "engine/soft/translation.h"
 
 static const int caught[] = {SIGFPE, SIGSEGV, SIGILL, SIGBUS};
 enum { CAUGHT = sizeof(caught) / sizeof(caught[0]) };
@@ -48,13 +49,16 @@ static void handle(int signal, siginfo_t *info, void *context)
 {
     ucontext_t *state = context;
     greg_t *regs = state->uc_mcontext.gregs;
-    uint64_t next;
+    uint64_t rip = (uint64_t)regs[REG_RIP], next;
     /* A page fault there is the host's memory missing, nothing the guest did. */
-    if (!thunk_contains((uint64_t)regs[REG_RIP], &next) || regs[REG_TRAPNO] == TRAP_PAGE_FAULT) {
+    bool in_thunk = regs[REG_TRAPNO] != TRAP_PAGE_FAULT && thunk_contains(rip, &next);
+    bool translated = regs[REG_TRAPNO] != TRAP_PAGE_FAULT && translator_contains(rip, &next);
+    if (!in_thunk && !translated) {
         chain(signal, info, context);
         return;
     }
-    regs[REG_RAX] = 1 + regs[REG_TRAPNO];
+    if (in_thunk)
+        regs[REG_RAX] = 1 + regs[REG_TRAPNO];
     regs[REG_RIP] = (greg_t)next;
     regs[REG_EFL] &= ~(greg_t)(FLAG_DF | FLAG_TF | FLAG_AC);
 }

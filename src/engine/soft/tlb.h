@@ -29,7 +29,7 @@ enum tlb_view { VIEW_USER, VIEW_USER_ALIGNED, VIEW_SUPERVISOR, VIEW_SUPERVISOR_S
 #define PAGE_MASK (~UINT64_C(0xfff))
 
 struct tlb_entry {
-    /* Linear page | 1, or 0. */
+    /* The address of the last byte of the linear page, or 0. */
     uint64_t read, write, fetch;
     uint64_t delta; /* host address - linear address */
 };
@@ -49,7 +49,7 @@ static inline struct tlb_entry *tlb_entry(struct tlb *tlb, uint64_t linear)
 /* The tag an access of `size` bytes needs; it matches no entry when the access leaves its page. */
 static inline uint64_t tlb_tag(uint64_t linear, unsigned size)
 {
-    return ((linear + size - 1) & PAGE_MASK) | 1;
+    return (linear + size - 1) | ~PAGE_MASK;
 }
 
 int tlb_create(struct cpu *cpu);

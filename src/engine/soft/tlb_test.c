@@ -304,9 +304,9 @@ static void a_flush_changes_the_context(void **state)
 static void tag_of_an_access_that_leaves_its_page_matches_nothing(void **state)
 {
     (void)state;
-    assert_int_equal(tlb_tag(0x1ff8, 8), 0x1001);
-    assert_int_equal(tlb_tag(0x1ff9, 8), 0x2001);
-    assert_int_equal(tlb_tag(UINT64_MAX, 2), 1);
+    assert_int_equal(tlb_tag(0x1ff8, 8), 0x1fff);
+    assert_int_equal(tlb_tag(0x1ff9, 8), 0x2fff);
+    assert_int_equal(tlb_tag(UINT64_MAX, 2), 0xfff);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)

@@ -1,0 +1,215 @@
+/*
+ * One translation, from front to end:
+ *
+ *     poll of entry_saved_poll, flags from cpu->saved_flags    when the block needs its flags
+ *     poll of entry_poll                                       when it does not
+ *     door, and the instructions
+ *     stubs: each interprets one instruction and goes on behind it
+ *     ways out of the block, and what the polls lead to
+ */
+#include <limits.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "engine/soft/translate_private.h"
+
+enum { DOOR_SIZE = 5, DOOR_ALIGNMENT = 8, ENTRY_ALIGNMENT = 16 };
+
+static const uint8_t *executable(const struct translator *translator, const uint8_t *writable)
+{
+    return translator->executable + (writable - translator->writable);
+}
+
+/* ---- ways in ---- */
+
+static uint8_t *write_poll(struct work *work)
+{
+    assemble_compare_field(&work->emit, 4, offsetof(struct cpu, pending), 0);
+    return assemble_jump_if(&work->emit, CONDITION_NE);
+}
+
+/* Where the polls jump to when something is pending; NULL: there is no such poll. */
+struct polls {
+    uint8_t *saved, *dead;
+};
+
+static void write_entries(struct work *work, struct polls *polls)
+{
+    const struct translator *translator = work->translator;
+    struct emit *emit = &work->emit;
+    bool needed = work->plan[0].flags_needed_before;
+    *polls = (struct polls){0};
+    assemble_align(emit, ENTRY_ALIGNMENT, 0);
+    if (needed) {
+        work->made->entry_saved_poll = executable(translator, emit->at);
+        polls->saved = write_poll(work);
+        work->made->entry_saved = executable(translator, emit->at);
+        assemble_restore_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_A);
+    } else {
+        work->made->entry_poll = executable(translator, emit->at);
+        work->made->entry_saved_poll = work->made->entry_poll;
+        polls->dead = write_poll(work);
+    }
+    assemble_align(emit, DOOR_ALIGNMENT, 0);
+    work->made->door = emit->at;
+    work->made->entry = executable(translator, emit->at);
+    if (!needed)
+        work->made->entry_saved = work->made->entry;
+    assemble_align(emit, DOOR_ALIGNMENT, DOOR_SIZE);
+    work->flags = FLAGS_LIVE;
+}
+
+/* ---- behind the instructions ---- */
+
+static bool needs_stub(const struct work *work, unsigned i)
+{
+    const struct plan *plan = &work->plan[i];
+    if (work->stub[i].count != 0)
+        return true;
+    ZydisMnemonic mnemonic = plan->instruction.mnemonic;
+    bool divides = mnemonic == ZYDIS_MNEMONIC_DIV || mnemonic == ZYDIS_MNEMONIC_IDIV;
+    return plan->kind == KIND_COPY && (plan->level != VECTOR_NONE || divides);
+}
+
+static void write_stub(struct work *work, unsigned i, uint8_t **tail)
+{
+    const struct routines *routine = &work->translator->routine;
+    bool saved = work->stub[i].saved;
+    work->made->op_stub[i] =
+        (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+    for (unsigned site = 0; site < work->stub[i].count; site++)
+        write_branch_to(work, work->stub[i].site[site], work->emit.at);
+    assemble_constant(&work->emit, SCRATCH_ADDRESS, i);
+    uint8_t *call = assemble_call(&work->emit);
+    write_branch_to(work, assemble_jump(&work->emit), work->stub[i].resume);
+    if (tail[saved] == NULL) {
+        tail[saved] = work->emit.at;
+        assemble_constant(&work->emit, SCRATCH_A, (uint64_t)work->block);
+        write_branch_to(work, assemble_jump(&work->emit),
+                        saved ? routine->interpret_saved : routine->interpret_live);
+    }
+    write_branch_to(work, call, tail[saved]);
+}
+
+static void write_stubs(struct work *work)
+{
+    uint8_t *tail[2] = {NULL, NULL};
+    for (unsigned i = 0; i < work->block->count; i++) {
+        work->made->op_stub[i] = 0;
+        if (needs_stub(work, i))
+            write_stub(work, i, tail);
+    }
+}
+
+/* To the block's own address by way of C, which looks at what is pending and for the block. */
+static uint8_t *write_return_to_start(struct work *work, uint8_t *routine)
+{
+    uint8_t *at = work->emit.at;
+    assemble_constant(&work->emit, SCRATCH_ADDRESS, work->block->rip);
+    write_branch_to(work, assemble_jump(&work->emit), routine);
+    return at;
+}
+
+/* An entry for backward links that keeps live flags: what it compares with jumps on RCX alone. */
+static void write_live_poll(struct work *work)
+{
+    static const uint8_t jrcxz_over_jump[] = {0xe3, 5};
+    struct emit *emit = &work->emit;
+    struct place pending = place_of_cpu(offsetof(struct cpu, pending));
+    work->made->entry_poll = executable(work->translator, emit->at);
+    assemble_registers(emit, true, OPCODE_STORE, GPR_RCX, SCRATCH_ADDRESS);
+    assemble_memory(emit, false, OPCODE_LOAD, GPR_RCX, &pending);
+    emit_bytes(emit, jrcxz_over_jump, sizeof(jrcxz_over_jump));
+    uint8_t *busy = assemble_jump(emit);
+    assemble_registers(emit, true, OPCODE_LOAD, GPR_RCX, SCRATCH_ADDRESS);
+    write_branch_to(work, assemble_jump(emit), work->made->door);
+    write_branch_to(work, busy, emit->at);
+    assemble_registers(emit, true, OPCODE_LOAD, GPR_RCX, SCRATCH_ADDRESS);
+    (void)write_return_to_start(work, work->translator->routine.go_live);
+}
+
+static void write_behind(struct work *work, const struct polls *polls)
+{
+    const struct routines *routine = &work->translator->routine;
+    write_stubs(work);
+    for (unsigned i = 0; i < work->exit_count; i++)
+        write_exit_stub(work, &work->exit[i]);
+    work->made->leave = write_return_to_start(work, routine->go_live);
+    if (polls->dead != NULL)
+        write_branch_to(work, polls->dead, work->made->leave);
+    if (polls->saved != NULL) {
+        write_branch_to(work, polls->saved, write_return_to_start(work, routine->go_saved));
+        write_live_poll(work);
+    }
+}
+
+/* ---- all of it ---- */
+
+static void write_block(struct work *work)
+{
+    const struct block *block = work->block;
+    struct polls polls;
+    work->made->base = executable(work->translator, work->emit.at);
+    write_entries(work, &polls);
+    work->open = true;
+    for (unsigned i = 0; i < block->count; i++) {
+        work->made->op_start[i] =
+            (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+        write_op(work, i);
+    }
+    if (work->open)
+        write_exit(work, block->rip + block->length);
+    work->made->op_start[block->count] =
+        (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+    write_behind(work, &polls);
+    work->made->length =
+        (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+}
+
+static struct translation *make(struct code_cache *code, struct block *block)
+{
+    struct translation *made = code_arena_take(code, sizeof(*made));
+    uint32_t *starts = code_arena_take(code, (block->count + 1) * sizeof(uint32_t));
+    uint32_t *stubs = code_arena_take(code, block->count * sizeof(uint32_t));
+    if (made == NULL || starts == NULL || stubs == NULL)
+        return NULL;
+    *made = (struct translation){.block = block, .op_start = starts, .op_stub = stubs};
+    return made;
+}
+
+/* Under the code lock. False: there is no room. */
+static bool add(struct code_cache *code, struct block *block)
+{
+    static struct work work;
+    struct translator *translator = code->translator;
+    memset(&work, 0, sizeof(work));
+    work.translator = translator;
+    work.block = block;
+    work.made = make(code, block);
+    if (work.made == NULL)
+        return false;
+    work.emit = (struct emit){.at = translator->writable + translator->used,
+                              .end = translator->writable + TRANSLATOR_SIZE};
+    plan_block(translator, block, work.plan);
+    write_block(&work);
+    if (work.emit.full || !translator_keep(translator, work.made))
+        return false;
+    translator->used = (size_t)(work.emit.at - translator->writable);
+    atomic_store_explicit(&block->translation, work.made, memory_order_release);
+    return true;
+}
+
+void translator_add(struct cpu *cpu, struct block *block)
+{
+    struct code_cache *code = cpu->partition->code;
+    fpu_leave(cpu);
+    (void)pthread_mutex_lock(&code->lock);
+    bool wanted = code->translator != NULL && !code->resetting && atomic_load(&block->valid) &&
+                  atomic_load(&block->verify_epoch) == 0 && block->translation == NULL &&
+                  block->count <= TRANSLATE_MAX_OPS && block->count > 0;
+    if (wanted && !add(code, block))
+        code_arena_exhaust(code);
+    if (block->translation == NULL)
+        block->heat = UINT_MAX;
+    (void)pthread_mutex_unlock(&code->lock);
+}

@@ -1,0 +1,127 @@
+/*
+ * What stands before an instruction that touches memory: the guest address, the look-up in the TLB,
+ * and the arithmetic flags put aside while that is done.
+ */
+#include <stddef.h>
+
+#include "engine/soft/tlb.h"
+#include "engine/soft/translate_private.h"
+
+/* ---- flags ---- */
+
+void write_flags_aside(struct work *work)
+{
+    if (work->flags != FLAGS_LIVE)
+        return;
+    if (work->plan[work->current].flags_needed_before) {
+        assemble_save_flags(&work->emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
+        work->flags = FLAGS_SAVED;
+        work->stub[work->current].saved = true;
+    } else {
+        work->flags = FLAGS_DEAD;
+    }
+}
+
+void write_flags_back(struct work *work, unsigned scratch)
+{
+    if (work->flags != FLAGS_SAVED)
+        return;
+    assemble_restore_flags(&work->emit, offsetof(struct cpu, saved_flags), scratch);
+    work->flags = FLAGS_LIVE;
+}
+
+void write_to_stub(struct work *work, unsigned condition)
+{
+    unsigned i = work->current;
+    work->stub[i].site[work->stub[i].count++] = assemble_jump_if(&work->emit, condition);
+}
+
+void write_branch_to(struct work *work, uint8_t *site, const uint8_t *target)
+{
+    if (!work->emit.full)
+        assemble_set_distance(site, target);
+}
+
+/* ---- addresses ---- */
+
+unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch)
+{
+    if (gpr == GPR_RSP)
+        return HOST_RSP;
+    if (gpr < GPR_R12)
+        return gpr;
+    struct place place = place_of_cpu(offsetof(struct cpu, gpr) + 8 * (size_t)gpr);
+    assemble_memory(&work->emit, true, OPCODE_LOAD, scratch, &place);
+    return scratch;
+}
+
+/* The displacement alone, or one too large for an instruction: from a register. */
+static void write_far_address(struct work *work, const struct op *op, unsigned reg)
+{
+    struct emit *emit = &work->emit;
+    bool wide = op->address_width == 8;
+    assemble_constant(emit, reg, wide ? op->disp : (uint32_t)op->disp);
+    if (op->base != GPR_ZERO) {
+        struct place sum = {.base = (uint8_t)reg, .index = (uint8_t)write_fetch(work, op->base, SCRATCH_A)};
+        assemble_memory(emit, wide, OPCODE_LEA, reg, &sum);
+    }
+    if (op->index != GPR_ZERO) {
+        struct place sum = {.base = (uint8_t)reg,
+                            .index = (uint8_t)write_fetch(work, op->index, SCRATCH_A),
+                            .scale = op->scale};
+        assemble_memory(emit, wide, OPCODE_LEA, reg, &sum);
+    }
+}
+
+void write_address(struct work *work, const struct op *op, unsigned reg)
+{
+    bool near = (int64_t)op->disp == (int32_t)op->disp;
+    bool bare = op->base == GPR_ZERO && op->index == GPR_ZERO;
+    if (bare || !near) {
+        write_far_address(work, op, reg);
+        return;
+    }
+    struct place place = {.base = NO_REGISTER, .index = NO_REGISTER, .disp = (int32_t)op->disp};
+    if (op->base != GPR_ZERO)
+        place.base = (uint8_t)write_fetch(work, op->base, SCRATCH_ADDRESS);
+    if (op->index != GPR_ZERO) {
+        place.index = (uint8_t)write_fetch(work, op->index, SCRATCH_A);
+        place.scale = op->scale;
+    }
+    assemble_memory(&work->emit, op->address_width == 8, OPCODE_LEA, reg, &place);
+}
+
+void write_segment_base(struct work *work, const struct op *op)
+{
+    if (op->segment == SEGMENT_FLAT)
+        return;
+    struct place base = place_of_cpu(offsetof(struct cpu, segment) +
+                                     op->segment * sizeof(struct engine_segment) +
+                                     offsetof(struct engine_segment, base));
+    assemble_memory(&work->emit, true, OPCODE_ADD, SCRATCH_ADDRESS, &base);
+}
+
+/* ---- the TLB ---- */
+
+enum { ENTRY_SHIFT = 5, INDEX_MASK = (TLB_ENTRIES - 1) << ENTRY_SHIFT };
+_Static_assert(sizeof(struct tlb_entry) == 1 << ENTRY_SHIFT, "the shift of an index");
+_Static_assert(offsetof(struct tlb, entry) == 0, "the table begins with its entries");
+
+void write_translation(struct work *work, unsigned size, bool write)
+{
+    enum { GROUP_OR = 1, GROUP_AND = 4 };
+    struct emit *emit = &work->emit;
+    struct place last = place_at(SCRATCH_ADDRESS, (int32_t)size - 1);
+    struct place table = place_of_cpu(offsetof(struct cpu, tlb));
+    struct place tag = place_at(SCRATCH_A, (int32_t)(write ? offsetof(struct tlb_entry, write)
+                                                           : offsetof(struct tlb_entry, read)));
+    struct place delta = place_at(SCRATCH_A, (int32_t)offsetof(struct tlb_entry, delta));
+    assemble_rotate32(emit, SCRATCH_A, SCRATCH_ADDRESS, 12 - ENTRY_SHIFT);
+    assemble_memory(emit, true, OPCODE_LEA, SCRATCH_B, &last);
+    assemble_group1(emit, false, GROUP_AND, SCRATCH_A, INDEX_MASK);
+    assemble_group1(emit, true, GROUP_OR, SCRATCH_B, (int32_t)~PAGE_MASK);
+    assemble_memory(emit, true, OPCODE_ADD, SCRATCH_A, &table);
+    assemble_memory(emit, true, OPCODE_CMP, SCRATCH_B, &tag);
+    write_to_stub(work, CONDITION_NE);
+    assemble_memory(emit, true, OPCODE_ADD, SCRATCH_ADDRESS, &delta);
+}

@@ -1,0 +1,493 @@
+/*
+ * The host code of each kind of instruction. In all of them the checks come first: what leads to
+ * the stub has changed nothing.
+ */
+#include <stddef.h>
+
+#include "engine/soft/tlb.h"
+#include "engine/soft/translate_private.h"
+
+static const struct op *current_op(const struct work *work)
+{
+    return &work->block->op[work->current];
+}
+
+static struct place place_of_gpr(unsigned gpr)
+{
+    return place_of_cpu(offsetof(struct cpu, gpr) + 8 * (size_t)gpr);
+}
+
+/* ---- interpreting ---- */
+
+/* See the routine: the call's return address is where it goes on. */
+static void write_kind_interpret(struct work *work)
+{
+    const struct routines *routine = &work->translator->routine;
+    bool saved = work->flags == FLAGS_SAVED;
+    assemble_constant(&work->emit, SCRATCH_ADDRESS, work->current);
+    assemble_constant(&work->emit, SCRATCH_A, (uint64_t)work->block);
+    write_branch_to(work, assemble_call(&work->emit),
+                    saved ? routine->interpret_saved : routine->interpret_live);
+    work->flags = FLAGS_LIVE;
+    work->level = VECTOR_NONE;
+}
+
+/* ---- copying ---- */
+
+/* Guest registers that the instruction names outside its address and that live in memory. */
+struct borrowed {
+    uint8_t gpr[3], host[3];
+    bool written[3];
+    unsigned count;
+};
+
+static bool borrow(struct borrowed *borrowed, int gpr, bool written, bool has_address)
+{
+    static const uint8_t hosts[] = {SCRATCH_A, SCRATCH_B, SCRATCH_ADDRESS};
+    for (unsigned i = 0; i < borrowed->count; i++) {
+        if (borrowed->gpr[i] == gpr) {
+            borrowed->written[i] |= written;
+            return true;
+        }
+    }
+    if (borrowed->count == (has_address ? 2 : 3))
+        return false;
+    borrowed->gpr[borrowed->count] = (uint8_t)gpr;
+    borrowed->host[borrowed->count] = hosts[borrowed->count];
+    borrowed->written[borrowed->count++] = written;
+    return true;
+}
+
+static bool borrow_all(const struct plan *plan, struct borrowed *borrowed)
+{
+    for (unsigned i = 0; i < plan->instruction.operand_count; i++) {
+        const ZydisDecodedOperand *operand = &plan->operand[i];
+        if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER)
+            continue;
+        int gpr = encode_gpr_number(operand->reg.value);
+        if (gpr < GPR_R12)
+            continue;
+        bool written = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+        if (!borrow(borrowed, gpr, written, plan->memory_size != 0))
+            return false;
+    }
+    return true;
+}
+
+static void aim(const struct borrowed *borrowed, struct encode_target *ret)
+{
+    for (unsigned i = 0; i < GPR_COUNT; i++)
+        ret->gpr[i] = (uint8_t)i;
+    ret->gpr[GPR_RSP] = HOST_RSP;
+    for (unsigned i = 0; i < borrowed->count; i++)
+        ret->gpr[borrowed->gpr[i]] = borrowed->host[i];
+    ret->memory = SCRATCH_ADDRESS;
+}
+
+/* The vector units may be off, or hold the host's state: the interpreter sees to both. */
+static void write_vector_check(struct work *work)
+{
+    const struct plan *plan = &work->plan[work->current];
+    if (plan->level <= work->level)
+        return;
+    write_flags_aside(work);
+    assemble_compare_field(&work->emit, 1, offsetof(struct cpu, vector_level), plan->level);
+    write_to_stub(work, CONDITION_B);
+    work->level = plan->level;
+    work->made->has_vectors = true;
+}
+
+static void write_operand_translation(struct work *work)
+{
+    const struct plan *plan = &work->plan[work->current];
+    const struct op *op = current_op(work);
+    write_flags_aside(work);
+    write_address(work, op, SCRATCH_ADDRESS);
+    write_segment_base(work, op);
+    write_translation(work, plan->memory_size, plan->memory_write);
+}
+
+static bool write_kind_copy(struct work *work)
+{
+    const struct plan *plan = &work->plan[work->current];
+    struct borrowed borrowed = {.count = 0};
+    struct encode_target target;
+    uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
+    if (!borrow_all(plan, &borrowed))
+        return false;
+    aim(&borrowed, &target);
+    int length = encode_instruction(&plan->instruction, plan->operand, &target, bytes);
+    if (length < 0)
+        return false;
+    write_vector_check(work);
+    if (plan->memory_size != 0)
+        write_operand_translation(work);
+    if (plan->reads_flags || (plan->writes_flags && !plan->kills_flags && plan->flags_needed_after))
+        write_flags_back(work, SCRATCH_A);
+    for (unsigned i = 0; i < borrowed.count; i++) {
+        struct place place = place_of_gpr(borrowed.gpr[i]);
+        assemble_memory(&work->emit, true, OPCODE_LOAD, borrowed.host[i], &place);
+    }
+    emit_bytes(&work->emit, bytes, (size_t)length);
+    for (unsigned i = 0; i < borrowed.count; i++) {
+        struct place place = place_of_gpr(borrowed.gpr[i]);
+        if (borrowed.written[i])
+            assemble_memory(&work->emit, true, OPCODE_STORE, borrowed.host[i], &place);
+    }
+    if (plan->writes_flags)
+        work->flags = FLAGS_LIVE;
+    return true;
+}
+
+static void write_kind_lea(struct work *work)
+{
+    const struct op *op = current_op(work);
+    unsigned gpr = op->reg / 8;
+    unsigned to = gpr == GPR_RSP ? HOST_RSP : gpr;
+    bool direct = gpr < GPR_R12 && op->width == 8 && op->address_width == 8;
+    if (direct) {
+        write_address(work, op, to);
+        return;
+    }
+    write_address(work, op, SCRATCH_ADDRESS);
+    if (gpr >= GPR_R12) {
+        struct place place = place_of_gpr(gpr);
+        if (op->width == 2)
+            assemble_memory16(&work->emit, OPCODE_STORE, SCRATCH_ADDRESS, &place);
+        else {
+            if (op->width == 4)
+                assemble_registers(&work->emit, false, OPCODE_LOAD, SCRATCH_ADDRESS,
+                                   SCRATCH_ADDRESS);
+            assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &place);
+        }
+        return;
+    }
+    if (op->width == 2) {
+        static const uint8_t operand_size = 0x66;
+        emit_bytes(&work->emit, &operand_size, 1);
+    }
+    assemble_registers(&work->emit, op->width == 8, OPCODE_LOAD, to, SCRATCH_ADDRESS);
+}
+
+/* ---- the stack ---- */
+
+static void write_stack_address(struct work *work, unsigned base, int32_t disp)
+{
+    struct place place = place_at(base, disp);
+    write_flags_aside(work);
+    assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &place);
+}
+
+static void write_move_rsp(struct work *work, int32_t by)
+{
+    struct place place = place_at(HOST_RSP, by);
+    assemble_memory(&work->emit, true, OPCODE_LEA, HOST_RSP, &place);
+}
+
+static void write_push_begin(struct work *work)
+{
+    write_stack_address(work, HOST_RSP, -8);
+    write_translation(work, 8, true);
+}
+
+static void write_kind_push(struct work *work)
+{
+    struct place top = place_at(SCRATCH_ADDRESS, 0);
+    write_push_begin(work);
+    unsigned from = write_fetch(work, current_op(work)->rm / 8, SCRATCH_A);
+    assemble_memory(&work->emit, true, OPCODE_STORE, from, &top);
+    write_move_rsp(work, -8);
+}
+
+static void write_push_value(struct work *work, uint64_t value)
+{
+    struct place top = place_at(SCRATCH_ADDRESS, 0);
+    write_push_begin(work);
+    if ((int64_t)value == (int32_t)value) {
+        assemble_store_constant(&work->emit, &top, (int32_t)value);
+    } else {
+        assemble_constant(&work->emit, SCRATCH_A, value);
+        assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_A, &top);
+    }
+    write_move_rsp(work, -8);
+}
+
+static void write_kind_pop(struct work *work)
+{
+    unsigned gpr = current_op(work)->rm / 8;
+    struct place top = place_at(SCRATCH_ADDRESS, 0);
+    write_stack_address(work, HOST_RSP, 0);
+    write_translation(work, 8, false);
+    if (gpr >= GPR_R12) {
+        struct place place = place_of_gpr(gpr);
+        assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_A, &top);
+        assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_A, &place);
+        write_move_rsp(work, 8);
+    } else if (gpr == GPR_RSP) {
+        assemble_memory(&work->emit, true, OPCODE_LOAD, HOST_RSP, &top);
+    } else {
+        assemble_memory(&work->emit, true, OPCODE_LOAD, gpr, &top);
+        write_move_rsp(work, 8);
+    }
+}
+
+static void write_kind_leave(struct work *work)
+{
+    struct place top = place_at(SCRATCH_ADDRESS, 0);
+    struct place above = place_at(GPR_RBP, 8);
+    write_stack_address(work, GPR_RBP, 0);
+    write_translation(work, 8, false);
+    assemble_memory(&work->emit, true, OPCODE_LEA, HOST_RSP, &above);
+    assemble_memory(&work->emit, true, OPCODE_LOAD, GPR_RBP, &top);
+}
+
+/* ---- going elsewhere ---- */
+
+static size_t jump_field(size_t field)
+{
+    return offsetof(struct cpu, jump) + field;
+}
+
+/*
+ * R13 = guest address: compare with what cpu->jump has for it, else to `otherwise`. R14 is then the
+ * entry's offset. Changes R15 and the flags.
+ */
+static void write_look_up(struct work *work, void (*otherwise)(struct work *, unsigned))
+{
+    enum { GROUP_AND = 4, JUMP_SHIFT = 5 };
+    _Static_assert(sizeof(struct jump) == 1 << JUMP_SHIFT, "the shift of an index");
+    struct emit *emit = &work->emit;
+    struct place rip = place_of_cpu(jump_field(offsetof(struct jump, rip)));
+    struct place key = place_of_cpu(jump_field(offsetof(struct jump, key)));
+    struct place now = place_of_cpu(offsetof(struct cpu, jump_key));
+    rip.base = SCRATCH_A;
+    key.base = SCRATCH_A;
+    assemble_registers(emit, false, OPCODE_LOAD, SCRATCH_A, SCRATCH_ADDRESS);
+    assemble_group1(emit, false, GROUP_AND, SCRATCH_A, JUMP_COUNT - 1);
+    assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_B, &now);
+    assemble_shift_left32(emit, SCRATCH_A, JUMP_SHIFT);
+    assemble_memory(emit, true, OPCODE_CMP, SCRATCH_ADDRESS, &rip);
+    otherwise(work, CONDITION_NE);
+    assemble_memory(emit, true, OPCODE_CMP, SCRATCH_B, &key);
+    otherwise(work, CONDITION_NE);
+}
+
+static struct place found_place(void)
+{
+    struct place host = place_of_cpu(jump_field(offsetof(struct jump, host)));
+    host.base = SCRATCH_A;
+    return host;
+}
+
+static void write_jump_found(struct work *work)
+{
+    struct place host = found_place();
+    assemble_jump_memory(&work->emit, &host);
+    work->open = false;
+}
+
+/* R13 = the target of an indirect branch. */
+static void write_read_target(struct work *work)
+{
+    const struct op *op = current_op(work);
+    struct place target = place_at(SCRATCH_ADDRESS, 0);
+    write_flags_aside(work);
+    if (op->flags & OP_MEMORY) {
+        write_address(work, op, SCRATCH_ADDRESS);
+        write_segment_base(work, op);
+        write_translation(work, 8, false);
+        assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &target);
+        return;
+    }
+    unsigned from = write_fetch(work, op->rm / 8, SCRATCH_ADDRESS);
+    if (from != SCRATCH_ADDRESS)
+        assemble_registers(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, from);
+}
+
+static void write_kind_jump_indirect(struct work *work)
+{
+    write_read_target(work);
+    write_look_up(work, write_to_stub);
+    write_jump_found(work);
+}
+
+static uint64_t next_rip(const struct work *work)
+{
+    const struct op *op = current_op(work);
+    return work->block->rip + op->offset + op->length;
+}
+
+static void write_kind_call_indirect(struct work *work)
+{
+    struct place host = found_place();
+    struct place held = place_of_cpu(offsetof(struct cpu, held));
+    write_read_target(work);
+    write_look_up(work, write_to_stub);
+    assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_A, &host);
+    assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_A, &held);
+    write_push_value(work, next_rip(work));
+    assemble_jump_memory(&work->emit, &held);
+    work->open = false;
+}
+
+static void write_kind_return(struct work *work)
+{
+    struct place top = place_at(SCRATCH_ADDRESS, 0);
+    write_stack_address(work, HOST_RSP, 0);
+    write_translation(work, 8, false);
+    assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &top);
+    write_look_up(work, write_to_stub);
+    write_move_rsp(work, 8 + (int32_t)(current_op(work)->imm & 0xffff));
+    write_jump_found(work);
+}
+
+static struct exit_plan *add_exit(struct work *work, uint64_t target, uint8_t *site)
+{
+    struct exit_plan *exit = &work->exit[work->exit_count++];
+    *exit = (struct exit_plan){
+        .site = site, .target = target, .op = work->current, .flags = work->flags};
+    return exit;
+}
+
+void write_exit(struct work *work, uint64_t target)
+{
+    (void)add_exit(work, target, assemble_patchable_jump(&work->emit));
+    work->open = false;
+}
+
+static void write_kind_jump_if(struct work *work)
+{
+    const struct op *op = current_op(work);
+    unsigned condition = work->plan[work->current].instruction.opcode & 15;
+    write_flags_back(work, SCRATCH_A);
+    (void)add_exit(work, op->imm, assemble_patchable_jump_if(&work->emit, condition));
+}
+
+static void write_kind_call(struct work *work)
+{
+    write_push_value(work, next_rip(work));
+    write_exit(work, current_op(work)->imm);
+}
+
+/* ---- ways out ---- */
+
+static bool is_same_page(uint64_t a, uint64_t b)
+{
+    return (a >> 12) == (b >> 12);
+}
+
+/* In another page, which may be mapped anew while this block stays: by way of cpu->jump. */
+static void write_far_exit(struct work *work, const struct exit_plan *exit)
+{
+    struct emit *emit = &work->emit;
+    size_t entry = (exit->target & (JUMP_COUNT - 1)) * sizeof(struct jump);
+    struct place rip = place_of_cpu(jump_field(entry + offsetof(struct jump, rip)));
+    struct place key = place_of_cpu(jump_field(entry + offsetof(struct jump, key)));
+    struct place host = place_of_cpu(jump_field(entry + offsetof(struct jump, host)));
+    struct place now = place_of_cpu(offsetof(struct cpu, jump_key));
+    if (exit->flags == FLAGS_LIVE)
+        assemble_save_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
+    assemble_constant(emit, SCRATCH_ADDRESS, exit->target);
+    assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_B, &now);
+    assemble_memory(emit, true, OPCODE_CMP, SCRATCH_ADDRESS, &rip);
+    write_branch_to(work, assemble_jump_if(emit, CONDITION_NE), work->translator->routine.go_saved);
+    assemble_memory(emit, true, OPCODE_CMP, SCRATCH_B, &key);
+    write_branch_to(work, assemble_jump_if(emit, CONDITION_NE), work->translator->routine.go_saved);
+    assemble_jump_memory(emit, &host);
+}
+
+static struct link *make_link(struct work *work, const struct exit_plan *exit)
+{
+    struct code_cache *code = work->translator->code;
+    struct link *link = code_arena_take(code, sizeof(*link));
+    if (link == NULL)
+        return NULL;
+    const struct op *op = &work->block->op[exit->op];
+    *link = (struct link){
+        .target = exit->target,
+        .from = work->made,
+        .site = exit->site,
+        .stub = work->emit.at,
+        .backward = exit->target <= work->block->rip + op->offset,
+        .flags_saved = exit->flags == FLAGS_SAVED,
+    };
+    return link;
+}
+
+void write_exit_stub(struct work *work, const struct exit_plan *exit)
+{
+    const struct routines *routine = &work->translator->routine;
+    write_branch_to(work, exit->site, work->emit.at);
+    bool alone = work->block->second_gpa == UINT64_MAX;
+    if (!alone || !is_same_page(exit->target, work->block->rip)) {
+        write_far_exit(work, exit);
+        return;
+    }
+    struct link *link = make_link(work, exit);
+    if (link == NULL) {
+        work->emit.full = true;
+        return;
+    }
+    bool saved = exit->flags == FLAGS_SAVED;
+    assemble_constant(&work->emit, SCRATCH_ADDRESS, (uint64_t)link);
+    write_branch_to(work, assemble_jump(&work->emit),
+                    saved ? routine->follow_saved : routine->follow_live);
+}
+
+/* ---- all of them ---- */
+
+static void write_kind(struct work *work, enum kind kind)
+{
+    switch (kind) {
+    case KIND_NOTHING:
+        break;
+    case KIND_LEA:
+        write_kind_lea(work);
+        break;
+    case KIND_PUSH:
+        write_kind_push(work);
+        break;
+    case KIND_PUSH_CONSTANT:
+        write_push_value(work, current_op(work)->imm);
+        break;
+    case KIND_POP:
+        write_kind_pop(work);
+        break;
+    case KIND_LEAVE:
+        write_kind_leave(work);
+        break;
+    case KIND_JUMP:
+        write_exit(work, current_op(work)->imm);
+        break;
+    case KIND_JUMP_IF:
+        write_kind_jump_if(work);
+        break;
+    case KIND_JUMP_INDIRECT:
+        write_kind_jump_indirect(work);
+        break;
+    case KIND_CALL:
+        write_kind_call(work);
+        break;
+    case KIND_CALL_INDIRECT:
+        write_kind_call_indirect(work);
+        break;
+    case KIND_RETURN:
+        write_kind_return(work);
+        break;
+    case KIND_COPY:
+        if (write_kind_copy(work))
+            break;
+        __attribute__((fallthrough));
+    case KIND_INTERPRET:
+        write_kind_interpret(work);
+        break;
+    }
+}
+
+void write_op(struct work *work, unsigned index)
+{
+    work->current = index;
+    work->stub[index].saved = work->flags == FLAGS_SAVED;
+    write_kind(work, work->plan[index].kind);
+    work->stub[index].resume = work->emit.at;
+}

@@ -1,0 +1,188 @@
+/*
+ * How each instruction of a block will be translated, and where the arithmetic flags matter.
+ */
+#include "engine/soft/memory.h"
+#include "engine/soft/ops_integer.h"
+#include "engine/soft/translate_private.h"
+
+/* ---- kinds ---- */
+
+static bool is_near_branch(const ZydisDecodedInstruction *instruction)
+{
+    return instruction->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
+}
+
+static enum kind branch_kind(const struct op *op, enum kind direct, enum kind indirect)
+{
+    if (op->width != 8)
+        return KIND_INTERPRET;
+    if ((op->flags & OP_IMMEDIATE) == 0)
+        return indirect;
+    return is_canonical(op->imm) ? direct : KIND_INTERPRET;
+}
+
+static enum kind stack_kind(const struct op *op)
+{
+    if (op->run == op_push64)
+        return KIND_PUSH;
+    if (op->run == op_pop64)
+        return KIND_POP;
+    if (op->run == op_push_imm && op->width == 8)
+        return KIND_PUSH_CONSTANT;
+    return op->run == op_leave && op->width == 8 ? KIND_LEAVE : KIND_INTERPRET;
+}
+
+/* The kinds that are not copied. */
+static enum kind special_kind(const struct plan *plan, const struct op *op)
+{
+    if (op->run == op_nop)
+        return KIND_NOTHING;
+    switch (plan->instruction.meta.category) {
+    case ZYDIS_CATEGORY_PUSH:
+    case ZYDIS_CATEGORY_POP:
+        return stack_kind(op);
+    case ZYDIS_CATEGORY_COND_BR:
+        if (op->run == op_jcxz || op->run == op_loop || !is_canonical(op->imm))
+            return KIND_INTERPRET;
+        return KIND_JUMP_IF;
+    default:
+        break;
+    }
+    switch (plan->instruction.mnemonic) {
+    case ZYDIS_MNEMONIC_LEA:
+        return KIND_LEA;
+    case ZYDIS_MNEMONIC_LEAVE:
+        return stack_kind(op);
+    case ZYDIS_MNEMONIC_JMP:
+        return is_near_branch(&plan->instruction)
+                   ? branch_kind(op, KIND_JUMP, KIND_JUMP_INDIRECT)
+                   : KIND_INTERPRET;
+    case ZYDIS_MNEMONIC_CALL:
+        return is_near_branch(&plan->instruction)
+                   ? branch_kind(op, KIND_CALL, KIND_CALL_INDIRECT)
+                   : KIND_INTERPRET;
+    case ZYDIS_MNEMONIC_RET:
+        return op->run == op_ret && op->width == 8 ? KIND_RETURN : KIND_INTERPRET;
+    default:
+        return KIND_INTERPRET;
+    }
+}
+
+static bool is_bit_string(const struct plan *plan, bool memory)
+{
+    switch (plan->instruction.mnemonic) {
+    case ZYDIS_MNEMONIC_BT:
+    case ZYDIS_MNEMONIC_BTS:
+    case ZYDIS_MNEMONIC_BTR:
+    case ZYDIS_MNEMONIC_BTC:
+        return memory && plan->operand[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+    default:
+        return false;
+    }
+}
+
+/* Describe the instruction as one that is copied, if it may be. */
+static bool plan_copy(struct plan *plan)
+{
+    enum { REFUSED_NEEDS = NEED_X87 | NEED_WAIT | NEED_MMX };
+    struct thunk thunk = {0};
+    if (allow_form(&plan->instruction, plan->operand, &thunk) != FORM_CODE ||
+        (thunk.need & REFUSED_NEEDS) != 0 || thunk.pointers != POINTERS_KEEP)
+        return false;
+    const ZydisDecodedOperand *memory = encode_memory(&plan->instruction, plan->operand);
+    if (is_bit_string(plan, memory != NULL))
+        return false;
+    if (memory != NULL) {
+        if (memory->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN ||
+            memory->mem.type != ZYDIS_MEMOP_TYPE_MEM || memory->size == 0 || memory->size > 512)
+            return false;
+        plan->memory_size = memory->size / 8;
+        plan->memory_write = (memory->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+    }
+    if (thunk.need & NEED_AVX)
+        plan->level = VECTOR_AVX;
+    else if (thunk.need & NEED_SSE)
+        plan->level = VECTOR_SSE;
+    return true;
+}
+
+/* ---- flags ---- */
+
+static bool is_logic(ZydisMnemonic mnemonic)
+{
+    return mnemonic == ZYDIS_MNEMONIC_AND || mnemonic == ZYDIS_MNEMONIC_OR ||
+           mnemonic == ZYDIS_MNEMONIC_XOR || mnemonic == ZYDIS_MNEMONIC_TEST;
+}
+
+/*
+ * What an instruction leaves undefined may depend on what was there, so only those that define all
+ * six flags end the life of the old ones; the logical instructions clear AF on every processor.
+ */
+static void plan_copied_flags(struct plan *plan)
+{
+    const ZydisAccessedFlags *flags = plan->instruction.cpu_flags;
+    if (flags == NULL)
+        return;
+    uint32_t defined = flags->modified | flags->set_0 | flags->set_1;
+    uint32_t written = (defined | flags->undefined) & FLAGS_ARITHMETIC;
+    if (is_logic(plan->instruction.mnemonic))
+        defined |= FLAG_AF;
+    bool counted = plan->instruction.meta.category == ZYDIS_CATEGORY_SHIFT ||
+                   plan->instruction.meta.category == ZYDIS_CATEGORY_ROTATE;
+    plan->reads_flags = (flags->tested & FLAGS_ARITHMETIC) != 0;
+    plan->writes_flags = written != 0;
+    plan->kills_flags = (defined & FLAGS_ARITHMETIC) == FLAGS_ARITHMETIC && !counted;
+}
+
+static void plan_flags(struct plan *plan)
+{
+    switch (plan->kind) {
+    case KIND_INTERPRET:
+        plan->reads_flags = true;
+        plan->writes_flags = true; /* they are live and saved afterwards */
+        break;
+    case KIND_COPY:
+        plan_copied_flags(plan);
+        break;
+    case KIND_JUMP_IF:
+        plan->reads_flags = true;
+        break;
+    default:
+        break;
+    }
+}
+
+/* Behind the block nothing is known: all flags count as needed there. */
+static void plan_lives(struct plan *plan, unsigned count)
+{
+    bool needed = true;
+    for (unsigned i = count; i-- > 0;) {
+        plan[i].flags_needed_after = needed;
+        if (plan[i].kills_flags)
+            needed = false;
+        if (plan[i].reads_flags)
+            needed = true;
+        plan[i].flags_needed_before = needed;
+    }
+}
+
+static void plan_op(const struct translator *translator, const struct block *block,
+                    const struct op *op, struct plan *plan)
+{
+    *plan = (struct plan){.kind = KIND_INTERPRET};
+    ZyanStatus status = ZydisDecoderDecodeFull(&translator->decoder, block->bytes + op->offset,
+                                               op->length, &plan->instruction, plan->operand);
+    if (ZYAN_SUCCESS(status) && op->run != op_undefined && op->run != op_too_long) {
+        plan->kind = special_kind(plan, op);
+        if (plan->kind == KIND_INTERPRET && plan_copy(plan))
+            plan->kind = KIND_COPY;
+    }
+    plan_flags(plan);
+}
+
+void plan_block(const struct translator *translator, const struct block *block, struct plan *plan)
+{
+    for (unsigned i = 0; i < block->count; i++)
+        plan_op(translator, block, &block->op[i], &plan[i]);
+    plan_lives(plan, block->count);
+}

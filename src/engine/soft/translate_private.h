@@ -1,0 +1,138 @@
+/* Inside of the translator: shared by the files that plan, write and keep translations. */
+#ifndef SOFT_TRANSLATE_PRIVATE_H
+#define SOFT_TRANSLATE_PRIVATE_H
+
+#include <Zydis/Zydis.h>
+
+#include "engine/soft/assemble.h"
+#include "engine/soft/code_private.h"
+#include "engine/soft/native.h"
+#include "engine/soft/translation.h"
+
+enum { HOST_RSP = 12, SCRATCH_ADDRESS = 13, SCRATCH_A = 14, SCRATCH_B = 15 };
+enum { TRANSLATE_MAX_OPS = 64, TRANSLATE_MAX_SITES = 6, TRANSLATE_MAX_EXITS = 2 * TRANSLATE_MAX_OPS };
+
+/* Address space of the code; touched pages only cost memory. */
+enum { TRANSLATOR_SIZE = 64 << 20 };
+
+/* Code that all translations share; where each begins, in the writable mapping. */
+struct routines {
+    uint8_t *interpret_live, *interpret_saved; /* R13D = index, R14 = block; called */
+    uint8_t *follow_live, *follow_saved;       /* R13 = link */
+    uint8_t *go_live, *go_saved;               /* R13 = guest address */
+    uint8_t *leave;
+    uint8_t *enter;
+};
+
+struct translator {
+    struct code_cache *code;
+    uint8_t *writable, *executable;
+    size_t used, routines_end;
+    struct routines routine;
+    struct translation **made; /* by address of their code */
+    _Atomic size_t made_count;
+    ZydisDecoder decoder;
+};
+
+/* How an instruction is translated. */
+enum kind {
+    KIND_INTERPRET,
+    KIND_COPY,
+    KIND_NOTHING,
+    KIND_LEA,
+    KIND_PUSH,
+    KIND_PUSH_CONSTANT,
+    KIND_POP,
+    KIND_LEAVE,
+    KIND_JUMP,
+    KIND_JUMP_IF,
+    KIND_JUMP_INDIRECT,
+    KIND_CALL,
+    KIND_CALL_INDIRECT,
+    KIND_RETURN,
+};
+
+/* Where the guest's arithmetic flags are. */
+enum flags_place { FLAGS_LIVE, FLAGS_SAVED, FLAGS_DEAD };
+
+/* What is known of one instruction before it is written. */
+struct plan {
+    enum kind kind;
+    ZydisDecodedInstruction instruction;
+    ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
+    uint16_t memory_size;      /* bytes of the copied memory operand, 0 = none */
+    bool memory_write;
+    uint8_t level;             /* enum vector_level that it needs */
+    bool reads_flags;          /* or keeps some that are read later */
+    bool writes_flags;         /* at least one */
+    bool kills_flags;          /* all of them, for certain */
+    bool flags_needed_before, flags_needed_after;
+};
+
+/* A way out of the block, written behind the instructions. */
+struct exit_plan {
+    uint8_t *site; /* the distance that leads here */
+    uint64_t target;
+    unsigned op;
+    enum flags_place flags;
+};
+
+/* One translation in the making. */
+struct work {
+    struct translator *translator;
+    struct block *block;
+    struct translation *made;
+    struct emit emit;
+    struct plan plan[TRANSLATE_MAX_OPS];
+    enum flags_place flags;
+    uint8_t level; /* enum vector_level already looked at */
+    bool open;     /* the code written last goes on to what follows */
+    /* Of the instruction being written: */
+    unsigned current;
+    /* Of all: */
+    struct {
+        uint8_t *site[TRANSLATE_MAX_SITES];
+        unsigned count;
+        uint8_t *resume;
+        bool saved;
+    } stub[TRANSLATE_MAX_OPS];
+    struct exit_plan exit[TRANSLATE_MAX_EXITS];
+    unsigned exit_count;
+};
+
+/* ---- translator.c ---- */
+
+/* Remember whose the code is, which begins behind all others. False: too many. */
+bool translator_keep(struct translator *translator, struct translation *made);
+
+/* ---- translate_plan.c ---- */
+
+void plan_block(const struct translator *translator, const struct block *block, struct plan *plan);
+
+/* ---- translate_memory.c ---- */
+
+/* Before code that changes the flags. */
+void write_flags_aside(struct work *work);
+/* Before an instruction that reads them, or keeps some. */
+void write_flags_back(struct work *work, unsigned scratch);
+/* A jump to the instruction's stub if `condition`. */
+void write_to_stub(struct work *work, unsigned condition);
+/* Let the distance at `site` lead to `target`. */
+void write_branch_to(struct work *work, uint8_t *site, const uint8_t *target);
+/* The address of op's memory operand (without its segment for LEA) to `reg`. */
+void write_address(struct work *work, const struct op *op, unsigned reg);
+void write_segment_base(struct work *work, const struct op *op);
+/* R13 = guest address of `size` bytes → host address, or to the stub. Changes R14, R15, flags. */
+void write_translation(struct work *work, unsigned size, bool write);
+/* The host register that holds a guest register, loaded to `scratch` if it lives in memory. */
+unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch);
+
+/* ---- translate_ops.c ---- */
+
+void write_op(struct work *work, unsigned index);
+/* Go on at guest address `target`. */
+void write_exit(struct work *work, uint64_t target);
+/* What `exit` jumps to. */
+void write_exit_stub(struct work *work, const struct exit_plan *exit);
+
+#endif

@@ -1,0 +1,138 @@
+/*
+ * Running translated code: the way in, and what it calls when it cannot go on by itself. Live code:
+ * see cpu.h, rule 2.
+ */
+#include "engine/soft/code_private.h"
+#include "engine/soft/native.h"
+#include "engine/soft/run.h"
+#include "engine/soft/tlb.h"
+#include "engine/soft/translation.h"
+
+/* ---- flags: SF ZF AF PF CF in AH, as LAHF has them, OF in AL ---- */
+
+enum { FLAGS_AH = FLAGS_ARITHMETIC & 0xff, OF_SHIFT = 11 };
+
+static void take_flags(struct cpu *cpu)
+{
+    uint64_t flags = (cpu->saved_flags >> 8 & FLAGS_AH) | (uint64_t)(cpu->saved_flags & 1)
+                                                              << OF_SHIFT;
+    cpu->flags = (cpu->flags & ~(uint64_t)FLAGS_ARITHMETIC) | flags;
+}
+
+static void give_flags(struct cpu *cpu)
+{
+    cpu->saved_flags =
+        (uint16_t)((cpu->flags & FLAGS_AH) << 8 | (cpu->flags >> OF_SHIFT & 1));
+}
+
+/* ---- in and out ---- */
+
+/* What the vector units can do for the guest as its control registers are. */
+static uint8_t vector_level(struct cpu *cpu)
+{
+    bool off = (cpu->cr0 & (CR0_EM | CR0_TS)) != 0 || (cpu->cr4 & CR4_OSFXSR) == 0;
+    if (off)
+        return VECTOR_NONE;
+    return (cpu->cr4 & CR4_OSXSAVE) != 0 && (cpu->xcr0 & 6) == 6 ? VECTOR_AVX : VECTOR_SSE;
+}
+
+/* Before translated code goes on. */
+static void prepare(struct cpu *cpu, bool with_vectors)
+{
+    uint8_t level = vector_level(cpu);
+    give_flags(cpu);
+    cpu->jump_key = cpu->tlb->context;
+    if (with_vectors && level != VECTOR_NONE && !cpu->fpu_live)
+        fpu_enter(cpu);
+    cpu->vector_level = cpu->fpu_live ? level : (uint8_t)VECTOR_NONE;
+}
+
+static const uint8_t *leave(struct cpu *cpu, int step)
+{
+    cpu->left_with = step;
+    return cpu->leave;
+}
+
+/* Nothing but the next block is to be run next. */
+static bool may_go_on(struct cpu *cpu)
+{
+    return atomic_load_explicit(&cpu->pending, memory_order_relaxed) == 0 &&
+           cpu->activity == ENGINE_ACTIVITY_RUNNING && cpu->shadow == SHADOW_NONE &&
+           (cpu->mode & (MODE_SINGLE | MODE_LONG)) == MODE_LONG && cpu->reply_count == 0;
+}
+
+/* On with the block at cpu->rip, if it is translated. */
+static const uint8_t *go_on(struct cpu *cpu, struct link *link)
+{
+    struct block *block;
+    if (!may_go_on(cpu))
+        return leave(cpu, STEP_JUMP);
+    int step = run_find_block(cpu, &block);
+    if (step != STEP_NEXT)
+        return leave(cpu, step);
+    struct translation *to = atomic_load_explicit(&block->translation, memory_order_acquire);
+    if (to == NULL || atomic_load(&block->verify_epoch) != 0)
+        return leave(cpu, STEP_JUMP);
+    uint64_t rip = cpu->rip;
+    if (link != NULL)
+        translator_link(cpu, link, to);
+    else
+        cpu->jump[rip % JUMP_COUNT] =
+            (struct jump){.rip = rip, .key = cpu->tlb->context, .host = to->entry_saved_poll};
+    prepare(cpu, false);
+    return to->entry;
+}
+
+int translated_run(struct cpu *cpu, struct translation *translation)
+{
+    const struct code_cache *code = cpu->partition->code;
+    cpu->self = cpu;
+    cpu->leave = code->leave;
+    __asm__ volatile("wrgsbase %0" : : "r"(cpu));
+    prepare(cpu, false);
+    return code->enter(cpu, translation->entry);
+}
+
+/* ---- what translated code calls ---- */
+
+const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
+                                    const uint8_t *resume)
+{
+    const struct op *op = &block->op[index];
+    take_flags(cpu);
+    cpu->rip = block->rip;
+    cpu->block = block;
+    op_fn handler = __atomic_load_n(&op->run, __ATOMIC_RELAXED);
+    int step = handler(cpu, op);
+    switch (step) {
+    case STEP_NEXT:
+        if (atomic_load_explicit(&block->valid, memory_order_relaxed)) {
+            prepare(cpu, block->translation->has_vectors);
+            return resume;
+        }
+        cpu->rip = op_next_rip(cpu, op);
+        return go_on(cpu, NULL);
+    case STEP_JUMP:
+        return go_on(cpu, NULL);
+    case STEP_FAULT:
+    case STEP_EXIT:
+        cpu->rip = op_rip(cpu, op);
+        return leave(cpu, step);
+    default:
+        return leave(cpu, step);
+    }
+}
+
+const uint8_t *translated_follow(struct cpu *cpu, struct link *link)
+{
+    take_flags(cpu);
+    cpu->rip = link->target;
+    return go_on(cpu, link);
+}
+
+const uint8_t *translated_go(struct cpu *cpu, uint64_t rip)
+{
+    take_flags(cpu);
+    cpu->rip = rip;
+    return go_on(cpu, NULL);
+}

@@ -1,0 +1,96 @@
+/*
+ * Blocks as host code: the second level of the engine, over the interpreter.
+ *
+ * A block that has run often is translated (translate.c). Most of its instructions are copied with
+ * other register numbers; one that touches memory first looks the address up in the vCPU's TLB;
+ * what is not copied, and every access that the TLB does not know, calls the interpreter's handler
+ * for this one instruction. So all that is rare is done in one place, by the interpreter.
+ *
+ * Registers in translated code:
+ *   RAX..RDI, R8..R11   the guest's own (but RSP)
+ *   R12                 the guest's RSP
+ *   R13, R14, R15       scratch; the guest's R12..R15 are in cpu->gpr
+ *   RSP                 the host's stack, 16-byte aligned
+ *   GS                  base = struct cpu
+ * The arithmetic flags are the guest's, or saved in cpu->saved_flags, or dead: known at each
+ * instruction when it is translated. DF, TF, AC and NT are the host's, clear. Vector registers and
+ * MXCSR are the guest's when cpu->vector_level is not 0.
+ *
+ * Invariants:
+ * 1. Only instructions on the list of allow.c are copied, and each is decoded again after encoding
+ *    (encode.c). All else in a translation is written by assemble.c.
+ * 2. A copied memory operand is at R13, which is RAM that the TLB entry just compared allows, for
+ *    the operand's whole size.
+ * 3. An instruction changes guest state only after its last check, so that at a stub, and at a
+ *    fault of the copied instruction, the state is that before it, and the interpreter may run it.
+ * 4. A translation is entered only where the code at its guest address is the block's: by a link
+ *    inside one linear page, or through cpu->jump, whose key names the TLB context. An invalidated
+ *    one begins with a jump out, and nothing links to it.
+ * 5. Every loop has an entry that polls cpu->pending: backward links and cpu->jump lead there.
+ * 6. The code lies in a memory that is written through one mapping and run through another.
+ */
+#ifndef SOFT_TRANSLATION_H
+#define SOFT_TRANSLATION_H
+
+#include "engine/soft/code.h"
+
+struct translator;
+
+/* A jump from one translation to a guest address: to its stub, until it is set. */
+struct link {
+    uint64_t target;
+    struct translation *from, *to; /* to = NULL: not set */
+    uint8_t *site;                 /* the distance, in the writable mapping */
+    uint8_t *stub;                 /* writable mapping; asks translated_follow */
+    struct link *next;             /* of those with the same `to` */
+    bool backward;
+    bool flags_saved; /* the flags are in cpu->saved_flags */
+};
+
+struct translation {
+    struct block *block;
+    /* Where to go in, in the executable mapping: with the flags live or saved, polling or not. */
+    const uint8_t *entry, *entry_poll, *entry_saved, *entry_saved_poll;
+    uint8_t *door; /* five bytes at `entry` that do nothing, in the writable mapping */
+    uint8_t *leave; /* what they become a jump to */
+    uint32_t length;
+    uint32_t *op_start; /* of each instruction, from `base`; one more for the end */
+    uint32_t *op_stub;  /* where it is interpreted instead */
+    const uint8_t *base;
+    struct link *incoming;
+    bool has_vectors;
+};
+
+/* The host can run what the translator writes. */
+bool translator_is_possible(void);
+/* Also fills in code->enter and code->leave. */
+int translator_create(struct code_cache *code, struct translator **ret);
+void translator_destroy(struct translator *translator);
+/* Forget all translations; no vCPU may be in one. */
+void translator_reset(struct translator *translator);
+
+/* ---- gates; they take the code lock ---- */
+
+/* Translate a settled block; on failure it stays interpreted. */
+void translator_add(struct cpu *cpu, struct block *block);
+/* Let `link` lead to `to` from now on, where that is right. */
+void translator_link(struct cpu *cpu, struct link *link, struct translation *to);
+
+/* Under the code lock: nothing goes into the block any more. */
+void translator_withdraw(struct block *block);
+
+/* A host fault at `rip`: in a translation, with where to go on. Signal-safe. */
+bool translator_contains(uint64_t rip, uint64_t *ret_stub);
+
+/* ---- running: translated.c, live ---- */
+
+/* Run from the block's start until something stops it; a step, with cpu->rip exact. */
+int translated_run(struct cpu *cpu, struct translation *translation);
+
+/* What the routines of a translator call: each returns where to go on, in executable code. */
+const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
+                                    const uint8_t *resume);
+const uint8_t *translated_follow(struct cpu *cpu, struct link *link);
+const uint8_t *translated_go(struct cpu *cpu, uint64_t rip);
+
+#endif

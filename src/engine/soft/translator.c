@@ -1,0 +1,346 @@
+/*
+ * The memory that translations lie in, the routines that they share, links between them, and which
+ * of them a host address belongs to.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine/soft/translate_private.h"
+
+enum { MAX_TRANSLATORS = 64, MAX_MADE = 1 << 19 };
+
+/* For the signal handler. NULL = free. */
+static struct translator *_Atomic translators[MAX_TRANSLATORS];
+
+bool translator_is_possible(void)
+{
+    enum { HWCAP2_FSGSBASE = 1 << 1 };
+    return (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE) != 0 && __builtin_cpu_supports("bmi2");
+}
+
+/* ---- routines ---- */
+
+/* Guest registers that live in host registers, and in which. */
+static const struct {
+    uint8_t gpr, host;
+} residents[] = {
+    {GPR_RCX, GPR_RCX}, {GPR_RDX, GPR_RDX}, {GPR_RBX, GPR_RBX}, {GPR_RSP, HOST_RSP},
+    {GPR_RBP, GPR_RBP}, {GPR_RSI, GPR_RSI}, {GPR_RDI, GPR_RDI}, {GPR_R8, GPR_R8},
+    {GPR_R9, GPR_R9},   {GPR_R10, GPR_R10}, {GPR_R11, GPR_R11},
+};
+enum { RESIDENTS = sizeof(residents) / sizeof(residents[0]) };
+
+static struct place place_of_gpr(unsigned gpr)
+{
+    return place_of_cpu(offsetof(struct cpu, gpr) + 8 * (size_t)gpr);
+}
+
+/* RAX goes first and comes back last: the flags travel through it. */
+static void routine_save(struct emit *emit, bool flags_live)
+{
+    static const uint8_t lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
+    struct place rax = place_of_gpr(GPR_RAX);
+    struct place flags = place_of_cpu(offsetof(struct cpu, saved_flags));
+    assemble_memory(emit, true, OPCODE_STORE, GPR_RAX, &rax);
+    if (flags_live) {
+        emit_bytes(emit, lahf_seto, sizeof(lahf_seto));
+        assemble_memory16(emit, OPCODE_STORE, GPR_RAX, &flags);
+    }
+    for (unsigned i = 0; i < RESIDENTS; i++) {
+        struct place place = place_of_gpr(residents[i].gpr);
+        assemble_memory(emit, true, OPCODE_STORE, residents[i].host, &place);
+    }
+}
+
+/* Everything back from the vCPU, and on to the address in RAX. */
+static void routine_resume(struct emit *emit)
+{
+    struct place rax = place_of_gpr(GPR_RAX);
+    assemble_registers(emit, true, OPCODE_LOAD, SCRATCH_B, GPR_RAX);
+    assemble_restore_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_A);
+    for (unsigned i = 0; i < RESIDENTS; i++) {
+        struct place place = place_of_gpr(residents[i].gpr);
+        assemble_memory(emit, true, OPCODE_LOAD, residents[i].host, &place);
+    }
+    assemble_memory(emit, true, OPCODE_LOAD, GPR_RAX, &rax);
+    assemble_jump_register(emit, SCRATCH_B);
+}
+
+static void routine_call(struct emit *emit, uintptr_t function)
+{
+    struct place self = place_of_cpu(offsetof(struct cpu, self));
+    assemble_memory(emit, true, OPCODE_LOAD, GPR_RDI, &self);
+    assemble_constant(emit, GPR_RAX, function);
+    assemble_call_register(emit, GPR_RAX);
+    routine_resume(emit);
+}
+
+static uint8_t *routine_interpret(struct emit *emit, bool flags_live)
+{
+    uint8_t *at = emit->at;
+    assemble_pop(emit, SCRATCH_B);
+    routine_save(emit, flags_live);
+    assemble_registers(emit, true, OPCODE_LOAD, GPR_RSI, SCRATCH_A);
+    assemble_registers(emit, false, OPCODE_LOAD, GPR_RDX, SCRATCH_ADDRESS);
+    assemble_registers(emit, true, OPCODE_LOAD, GPR_RCX, SCRATCH_B);
+    routine_call(emit, (uintptr_t)translated_interpret);
+    return at;
+}
+
+/* With the word in R13. */
+static uint8_t *routine_ask(struct emit *emit, bool flags_live, uintptr_t function)
+{
+    uint8_t *at = emit->at;
+    routine_save(emit, flags_live);
+    assemble_registers(emit, true, OPCODE_LOAD, GPR_RSI, SCRATCH_ADDRESS);
+    routine_call(emit, function);
+    return at;
+}
+
+/* What a function must keep, System V ABI § 3.2.1. */
+static const uint8_t callee_saved[] = {GPR_RBX, GPR_RBP, GPR_R12, GPR_R13, GPR_R14, GPR_R15};
+enum { CALLEE_SAVED = sizeof(callee_saved), GROUP_ADD = 0, ALIGNING = 8 };
+
+static uint8_t *routine_enter(struct emit *emit)
+{
+    uint8_t *at = emit->at;
+    for (unsigned i = 0; i < CALLEE_SAVED; i++)
+        assemble_push(emit, callee_saved[i]);
+    assemble_group1(emit, true, GROUP_ADD, GPR_RSP, -ALIGNING);
+    assemble_registers(emit, true, OPCODE_LOAD, GPR_RAX, GPR_RSI);
+    routine_resume(emit);
+    return at;
+}
+
+static uint8_t *routine_leave(struct emit *emit)
+{
+    uint8_t *at = emit->at;
+    struct place step = place_of_cpu(offsetof(struct cpu, left_with));
+    assemble_group1(emit, true, GROUP_ADD, GPR_RSP, ALIGNING);
+    for (unsigned i = CALLEE_SAVED; i-- > 0;)
+        assemble_pop(emit, callee_saved[i]);
+    assemble_memory(emit, false, OPCODE_LOAD, GPR_RAX, &step);
+    assemble_return(emit);
+    return at;
+}
+
+static void write_routines(struct translator *translator)
+{
+    struct emit emit = {.at = translator->writable, .end = translator->writable + TRANSLATOR_SIZE};
+    translator->routine = (struct routines){
+        .interpret_live = routine_interpret(&emit, true),
+        .interpret_saved = routine_interpret(&emit, false),
+        .follow_live = routine_ask(&emit, true, (uintptr_t)translated_follow),
+        .follow_saved = routine_ask(&emit, false, (uintptr_t)translated_follow),
+        .go_live = routine_ask(&emit, true, (uintptr_t)translated_go),
+        .go_saved = routine_ask(&emit, false, (uintptr_t)translated_go),
+        .leave = routine_leave(&emit),
+        .enter = routine_enter(&emit),
+    };
+    translator->routines_end = (size_t)(emit.at - translator->writable);
+    translator->used = translator->routines_end;
+}
+
+static const uint8_t *executable(const struct translator *translator, const uint8_t *writable)
+{
+    return translator->executable + (writable - translator->writable);
+}
+
+/* ---- memory ---- */
+
+static int map_code(struct translator *translator)
+{
+    int fd = memfd_create("partita-translations", MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int error = ftruncate(fd, TRANSLATOR_SIZE) < 0 ? -errno : 0;
+    if (error == 0) {
+        void *writable =
+            mmap(NULL, TRANSLATOR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        void *code = mmap(NULL, TRANSLATOR_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+        translator->writable = writable == MAP_FAILED ? NULL : writable;
+        translator->executable = code == MAP_FAILED ? NULL : code;
+        if (writable == MAP_FAILED || code == MAP_FAILED)
+            error = -ENOMEM;
+    }
+    (void)close(fd);
+    return error;
+}
+
+static int register_translator(struct translator *translator)
+{
+    for (unsigned i = 0; i < MAX_TRANSLATORS; i++) {
+        struct translator *expected = NULL;
+        if (atomic_compare_exchange_strong(&translators[i], &expected, translator))
+            return 0;
+    }
+    return -EMFILE;
+}
+
+int translator_create(struct code_cache *code, struct translator **ret)
+{
+    struct translator *translator = calloc(1, sizeof(*translator));
+    if (translator == NULL)
+        return -ENOMEM;
+    translator->code = code;
+    void *made = mmap(NULL, MAX_MADE * sizeof(translator->made[0]), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    translator->made = made == MAP_FAILED ? NULL : made;
+    int error = made == MAP_FAILED ? -ENOMEM : map_code(translator);
+    if (error == 0 && ZYAN_FAILED(ZydisDecoderInit(&translator->decoder, ZYDIS_MACHINE_MODE_LONG_64,
+                                                   ZYDIS_STACK_WIDTH_64)))
+        error = -ENOTSUP;
+    if (error == 0)
+        error = register_translator(translator);
+    if (error != 0) {
+        translator_destroy(translator);
+        return error;
+    }
+    write_routines(translator);
+    code->leave = executable(translator, translator->routine.leave);
+    code->enter = (code_enter)(uintptr_t)executable(translator, translator->routine.enter);
+    *ret = translator;
+    return 0;
+}
+
+void translator_destroy(struct translator *translator)
+{
+    if (translator == NULL)
+        return;
+    for (unsigned i = 0; i < MAX_TRANSLATORS; i++) {
+        struct translator *expected = translator;
+        if (atomic_compare_exchange_strong(&translators[i], &expected, NULL))
+            break;
+    }
+    if (translator->made != NULL)
+        (void)munmap(translator->made, MAX_MADE * sizeof(translator->made[0]));
+    if (translator->writable != NULL)
+        (void)munmap(translator->writable, TRANSLATOR_SIZE);
+    if (translator->executable != NULL)
+        (void)munmap(translator->executable, TRANSLATOR_SIZE);
+    free(translator);
+}
+
+void translator_reset(struct translator *translator)
+{
+    atomic_store(&translator->made_count, 0);
+    translator->used = translator->routines_end;
+}
+
+bool translator_keep(struct translator *translator, struct translation *made)
+{
+    size_t count = atomic_load(&translator->made_count);
+    if (count == MAX_MADE)
+        return false;
+    translator->made[count] = made;
+    atomic_store_explicit(&translator->made_count, count + 1, memory_order_release);
+    return true;
+}
+
+/* ---- whose is a host address? ---- */
+
+static const struct translation *find_made(const struct translator *translator, const uint8_t *at)
+{
+    size_t low = 0, high = atomic_load_explicit(&translator->made_count, memory_order_acquire);
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (translator->made[middle]->base <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low == 0 ? NULL : translator->made[low - 1];
+}
+
+static bool find_stub(const struct translation *made, const uint8_t *at, uint64_t *ret)
+{
+    uint64_t offset = (uint64_t)(at - made->base);
+    for (unsigned i = 0; i < made->block->count; i++) {
+        if (offset < made->op_start[i] || offset >= made->op_start[i + 1])
+            continue;
+        *ret = (uint64_t)(made->base + made->op_stub[i]);
+        return made->op_stub[i] != 0;
+    }
+    return false;
+}
+
+bool translator_contains(uint64_t rip, uint64_t *ret_stub)
+{
+    for (unsigned i = 0; i < MAX_TRANSLATORS; i++) {
+        const struct translator *translator = atomic_load(&translators[i]);
+        if (translator == NULL || rip - (uint64_t)translator->executable >= TRANSLATOR_SIZE)
+            continue;
+        const uint8_t *at = translator->executable + (rip - (uint64_t)translator->executable);
+        const struct translation *made = find_made(translator, at);
+        return made != NULL && find_stub(made, at, ret_stub);
+    }
+    return false;
+}
+
+/* ---- links ---- */
+
+/* Aligned, so that who runs the jump meanwhile goes to the old place or to the new. */
+static void set_site(uint8_t *site, const uint8_t *target)
+{
+    int32_t distance = (int32_t)(target - (site + sizeof(distance)));
+    __atomic_store_n((int32_t *)(void *)site, distance, __ATOMIC_RELEASE);
+}
+
+static const uint8_t *entry_for(const struct link *link, const struct translation *to)
+{
+    if (link->flags_saved)
+        return link->backward ? to->entry_saved_poll : to->entry_saved;
+    return link->backward ? to->entry_poll : to->entry;
+}
+
+static bool may_link(const struct link *link, const struct translation *to)
+{
+    const struct block *from = link->from->block, *block = to->block;
+    return link->to == NULL && atomic_load(&from->valid) && atomic_load(&block->valid) &&
+           block->rip == link->target && block->mode == from->mode &&
+           block->second_gpa == UINT64_MAX && from->second_gpa == UINT64_MAX &&
+           block->rip >> 12 == from->rip >> 12 && block->gpa >> 12 == from->gpa >> 12;
+}
+
+void translator_link(struct cpu *cpu, struct link *link, struct translation *to)
+{
+    struct code_cache *code = cpu->partition->code;
+    struct translator *translator = code->translator;
+    fpu_leave(cpu);
+    (void)pthread_mutex_lock(&code->lock);
+    if (!code->resetting && may_link(link, to)) {
+        const uint8_t *entry = entry_for(link, to);
+        link->to = to;
+        link->next = to->incoming;
+        to->incoming = link;
+        set_site(link->site, translator->writable + (entry - translator->executable));
+    }
+    (void)pthread_mutex_unlock(&code->lock);
+}
+
+/* Eight aligned bytes at once, of which the first five change. */
+static void close_door(const struct translation *made)
+{
+    enum { JUMP = 0xe9, JUMP_SIZE = 5 };
+    uint64_t *door = (uint64_t *)(void *)made->door;
+    uint64_t distance = (uint32_t)(made->leave - (made->door + JUMP_SIZE));
+    uint64_t kept = *door & ~((UINT64_C(1) << 8 * JUMP_SIZE) - 1);
+    __atomic_store_n(door, kept | distance << 8 | JUMP, __ATOMIC_RELEASE);
+}
+
+void translator_withdraw(struct block *block)
+{
+    struct translation *made = atomic_load(&block->translation);
+    if (made == NULL)
+        return;
+    close_door(made);
+    for (struct link *link = made->incoming; link != NULL; link = link->next) {
+        set_site(link->site, link->stub);
+        link->to = NULL;
+    }
+    made->incoming = NULL;
+}
