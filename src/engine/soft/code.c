@@ -27,6 +27,8 @@ static void forget_recent(struct cpu *cpu)
 {
     for (unsigned i = 0; i < RECENT_COUNT; i++)
         cpu->recent[i].block = NULL;
+    for (unsigned i = 0; i < JUMP_COUNT; i++)
+        cpu->jump[i].key = 0; /* no context has it */
 }
 
 void code_pass_epoch(struct cpu *cpu)

@@ -65,6 +65,7 @@ static bool may_go_on(struct cpu *cpu)
 static const uint8_t *go_on(struct cpu *cpu, struct link *link)
 {
     struct block *block;
+    uint64_t generation = cpu->code_generation;
     if (!may_go_on(cpu))
         return leave(cpu, STEP_JUMP);
     int step = run_find_block(cpu, &block);
@@ -74,7 +75,8 @@ static const uint8_t *go_on(struct cpu *cpu, struct link *link)
     if (to == NULL || atomic_load(&block->verify_epoch) != 0)
         return leave(cpu, STEP_JUMP);
     uint64_t rip = cpu->rip;
-    if (link != NULL)
+    /* The search may have emptied the arena, and the link with it. */
+    if (link != NULL && generation == cpu->code_generation)
         translator_link(cpu, link, to);
     else
         cpu->jump[rip % JUMP_COUNT] =
