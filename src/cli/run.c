@@ -148,6 +148,21 @@ static int take_cpu(void *command, const char *value)
     return 0;
 }
 
+static int take_translate(void *command, const char *value)
+{
+    struct machine_config *machine = &((struct run_command *)command)->worker.machine;
+
+    if (strcmp(value, "hot") == 0)
+        machine->translate = ENGINE_TRANSLATE_HOT;
+    else if (strcmp(value, "always") == 0)
+        machine->translate = ENGINE_TRANSLATE_ALWAYS;
+    else if (strcmp(value, "never") == 0)
+        machine->translate = ENGINE_TRANSLATE_NEVER;
+    else
+        return usage_error("translate", value, "hot, always or never is wanted");
+    return 0;
+}
+
 static int take_serial(void *command, const char *value)
 {
     struct serial_config *serial = &((struct run_command *)command)->worker.serial;
@@ -270,6 +285,8 @@ const struct cli_option run_options[] = {
      take_symbols},
     {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
+    {"translate", 0, CLI_WORDS, "WHICH", "hot always never",
+     "guest code to translate: hot, always or never (default hot)", take_translate},
     {"debug-exit", 0, CLI_FLAG, NULL, NULL, "a write to port 0xf4 ends the guest", take_debug_exit},
     {"test-devices", 0, CLI_FLAG, NULL, NULL, "what bare-metal test images expect",
      take_test_devices},

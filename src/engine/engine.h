@@ -39,6 +39,13 @@ struct engine_cpuid_leaf {
     uint32_t eax, ebx, ecx, edx;
 };
 
+/* Which guest code the software engine translates to host code: also for finding faults in it. */
+enum engine_translate {
+    ENGINE_TRANSLATE_HOT,    /* what runs often */
+    ENGINE_TRANSLATE_ALWAYS, /* all that can be */
+    ENGINE_TRANSLATE_NEVER,
+};
+
 struct engine_config {
     struct mem *mem;
     unsigned vcpu_count;
@@ -48,6 +55,7 @@ struct engine_config {
     size_t hypervisor_leaf_count;
     /* MSRs of this range, bounds included, leave by ENGINE_EXIT_MSR_…; 0..0 means none. */
     uint32_t exit_msr_first, exit_msr_last;
+    enum engine_translate translate;
     int64_t tsc_offset; /* guest TSC = host TSC + this, until the guest writes its own */
 };
 

@@ -58,6 +58,7 @@ int machine_create_processors(struct machine *machine, struct reason *reason)
         .mem = machine->mem,
         .vcpu_count = machine->config.vcpu_count,
         .cpu_level = machine->config.cpu_level,
+        .translate = machine->config.translate,
         .tsc_offset = machine->tsc_offset,
     };
 

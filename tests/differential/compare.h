@@ -19,7 +19,7 @@ void compare_expect_undefined_opcode(const struct build *build, const uint8_t *d
                                      struct diff_result *ret);
 
 void compare_results(const struct build *build, const struct diff_result *native,
-                     const struct diff_result *guest, struct difference *ret);
+                     const struct diff_result *guest, bool translated, struct difference *ret);
 
 /*
  * open.c: whether the results may differ as a whole because the manual lets processors raise either

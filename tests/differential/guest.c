@@ -416,8 +416,9 @@ static void *watch(void *argument)
     return NULL;
 }
 
-int guest_create(const struct engine_ops *ops, enum engine_cpu_level level, bool has_ldt,
-                 struct guest **ret, struct reason *reason)
+int guest_create(const struct engine_ops *ops, enum engine_cpu_level level,
+                 enum engine_translate translate, bool has_ldt, struct guest **ret,
+                 struct reason *reason)
 {
     struct guest *guest = calloc(1, sizeof(*guest));
     if (guest == NULL)
@@ -425,7 +426,8 @@ int guest_create(const struct engine_ops *ops, enum engine_cpu_level level, bool
     guest->ops = ops;
     guest->has_ldt = has_ldt;
     int e = mem_create(GUEST_MEMORY, GUEST_MEMORY, &guest->mem);
-    struct engine_config config = {.mem = guest->mem, .vcpu_count = 1, .cpu_level = level};
+    struct engine_config config = {
+        .mem = guest->mem, .vcpu_count = 1, .cpu_level = level, .translate = translate};
     e = e != 0 ? e : make_memory(guest);
     e = e != 0 ? e : ops->partition_create(&config, &guest->partition, reason);
     e = e != 0 ? e : ops->vcpu_create(guest->partition, 0, &guest->vcpu, reason);

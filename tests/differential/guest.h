@@ -11,8 +11,9 @@
 
 struct guest;
 
-int guest_create(const struct engine_ops *ops, enum engine_cpu_level level, bool has_ldt,
-                 struct guest **ret, struct reason *reason);
+int guest_create(const struct engine_ops *ops, enum engine_cpu_level level,
+                 enum engine_translate translate, bool has_ldt, struct guest **ret,
+                 struct reason *reason);
 void guest_destroy(struct guest *guest);
 
 /* Run one case over the batch's data pages. 0, or a negative errno when the engine refused. */

@@ -28,7 +28,7 @@ static const char usage[] =
     "usage: partita-difftest [--seed N] [--cases N] [--forms REGEX] [--forever] [--list]\n"
     "                        [--show INDEX] [--replay FILE|[16:|32:]HEX] [--cpu LEVEL] [--hidden "
     "N]\n"
-    "                        [--failures N] [--self-check] [--verbose]\n"
+    "                        [--failures N] [--translate] [--self-check] [--verbose]\n"
     "  --seed N      random seed (default 1)\n"
     "  --cases N     number of cases (default 100000)\n"
     "  --forms REGEX only forms whose name, as --list prints it, matches\n"
@@ -40,6 +40,7 @@ static const char usage[] =
     "  --cpu LEVEL   x86-64-v2, x86-64-v3 or host (default): what the guest's CPUID shows\n"
     "  --hidden N    percent of the forms that CPUID hides to run, for #UD (default 3)\n"
     "  --self-check  native against native\n"
+    "  --translate   translate the guest's code instead of interpreting it\n"
     "  --failures N  stop after N forms have failed (default 20)\n"
     "  --verbose     print every case that differs, not one of each form\n";
 
@@ -101,6 +102,9 @@ static bool take_option(int option, struct arguments *ret)
         ret->options.hidden = (uint32_t)percent;
         return good;
     }
+    case 't':
+        ret->options.translate = ENGINE_TRANSLATE_ALWAYS;
+        return true;
     case 'v':
         ret->options.verbose = true;
         return true;
@@ -112,23 +116,20 @@ static bool take_option(int option, struct arguments *ret)
 static bool parse_arguments(int argc, char **argv, struct arguments *ret)
 {
     static const struct option options[] = {
-        {"seed", required_argument, NULL, 's'},
-        {"cases", required_argument, NULL, 'n'},
-        {"forms", required_argument, NULL, 'f'},
-        {"forever", no_argument, NULL, 'e'},
-        {"list", no_argument, NULL, 'l'},
-        {"show", required_argument, NULL, 'w'},
-        {"replay", required_argument, NULL, 'r'},
-        {"cpu", required_argument, NULL, 'c'},
-        {"self-check", no_argument, NULL, 'S'},
-        {"verbose", no_argument, NULL, 'v'},
-        {"failures", required_argument, NULL, 'm'},
-        {"hidden", required_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},     {"cases", required_argument, NULL, 'n'},
+        {"forms", required_argument, NULL, 'f'},    {"forever", no_argument, NULL, 'e'},
+        {"list", no_argument, NULL, 'l'},           {"show", required_argument, NULL, 'w'},
+        {"replay", required_argument, NULL, 'r'},   {"cpu", required_argument, NULL, 'c'},
+        {"self-check", no_argument, NULL, 'S'},     {"verbose", no_argument, NULL, 'v'},
+        {"failures", required_argument, NULL, 'm'}, {"hidden", required_argument, NULL, 'h'},
+        {"translate", no_argument, NULL, 't'},      {NULL, 0, NULL, 0},
     };
-    *ret = (struct arguments){
-        .options = {
-            .seed = 1, .cases = 100000, .failures = 20, .hidden = 3, .level = ENGINE_CPU_HOST}};
+    *ret = (struct arguments){.options = {.seed = 1,
+                                          .cases = 100000,
+                                          .failures = 20,
+                                          .hidden = 3,
+                                          .level = ENGINE_CPU_HOST,
+                                          .translate = ENGINE_TRANSLATE_NEVER}};
     int option = 0;
     /* The only thread so far. NOLINTNEXTLINE(concurrency-mt-unsafe) */
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)

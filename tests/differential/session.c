@@ -36,8 +36,8 @@ static int open_guest(struct session *session, struct reason *reason)
         host_features(&session->policy);
         return 0;
     }
-    int e = guest_create(&soft_engine, session->options->level, session->native.ring->has_ldt != 0,
-                         &session->guest, reason);
+    int e = guest_create(&soft_engine, session->options->level, session->options->translate,
+                         session->native.ring->has_ldt != 0, &session->guest, reason);
     if (e != 0)
         return e;
     e = guest_features(session->guest, &session->policy);
@@ -246,7 +246,8 @@ static void judge_batch(struct session *session, uint64_t first, bool show)
         struct difference difference;
         const struct build *build = &session->build[i];
         uint64_t number = first + i;
-        compare_results(build, &ring->results[i], &session->other[i], &difference);
+        compare_results(build, &ring->results[i], &session->other[i],
+                        session->options->translate == ENGINE_TRANSLATE_ALWAYS, &difference);
         count_case(session, build, &ring->results[i], &difference);
         bool report = show || (difference.fails &&
                                (is_new_failure(session, build) || session->options->verbose));

@@ -23,6 +23,7 @@ struct session_options {
     uint32_t hidden;   /* percent of the choices of a hidden form that are run */
     uint64_t failures; /* stop after that many forms have failed, SESSION_MAX_FAILURES at most */
     enum engine_cpu_level level;
+    enum engine_translate translate;
 };
 
 struct session_counts {

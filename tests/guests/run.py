@@ -37,7 +37,7 @@ def command_of(args):
                 words.strip()]
     return [args.program or "partita", "run", "--engine", "soft", "--kernel", args.image,
             "--append", words.strip(), "--cpus", str(args.cpus), "--memory", "256M", "--serial",
-            "stdio", "--debug-exit", "--test-devices"]
+            "stdio", "--debug-exit", "--test-devices", "--translate", args.translate]
 
 
 class Relay:
@@ -128,6 +128,7 @@ def main():
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--args", default="", help="command line of the image")
     parser.add_argument("--timeout", type=float, default=100)
+    parser.add_argument("--translate", choices=("hot", "always", "never"), default="hot")
     parser.add_argument("--expect-crash", action="store_true")
     parser.add_argument("image")
     args = parser.parse_args()

@@ -36,7 +36,7 @@ struct block {
     uint64_t second_gpa; /* of the page that a crossing instruction goes on in, or UINT64_MAX */
     uint8_t *bytes;      /* what was decoded */
     struct translation *_Atomic translation; /* NULL while it is interpreted */
-    unsigned heat;       /* runs by the interpreter, roughly; UINT_MAX: it stays there */
+    unsigned heat; /* runs by the interpreter, roughly, or TRANSLATION_REFUSED */
     struct op op[];
 };
 

@@ -45,7 +45,8 @@ int code_create(struct soft_partition *partition, struct code_cache **ret)
     int error = code->arena == NULL || code->pages == NULL ? -ENOMEM : 0;
     if (error == 0)
         error = decoder_create(partition, &code->decoder);
-    if (error == 0 && translator_is_possible())
+    if (error == 0 && partition->config.translate != ENGINE_TRANSLATE_NEVER &&
+        translator_is_possible())
         error = translator_create(code, &code->translator);
     if (error != 0) {
         code_destroy(code);

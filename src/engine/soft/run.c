@@ -217,13 +217,18 @@ static int run_ops(struct cpu *cpu, struct block *block)
 /* Runs by the interpreter before a block is worth translating. */
 enum { HOT = 50 };
 
-static int interpret(struct cpu *cpu, struct block *block)
+/* A settled block's translation; it is made when the block has run often enough. NULL: none. */
+static struct translation *translation_of(struct cpu *cpu, struct block *block)
 {
-    bool settled = atomic_load(&block->verify_epoch) == 0;
-    if (settled && (block->mode & (MODE_LONG | MODE_SINGLE)) == MODE_LONG && block->heat < HOT &&
-        ++block->heat == HOT)
-        translator_add(cpu, block);
-    return run_ops(cpu, block);
+    struct translation *translation =
+        atomic_load_explicit(&block->translation, memory_order_acquire);
+    if (translation != NULL || block->heat == TRANSLATION_REFUSED)
+        return translation;
+    unsigned enough = cpu->partition->config.translate == ENGINE_TRANSLATE_ALWAYS ? 1 : HOT;
+    if ((block->mode & MODE_LONG) == 0 || ++block->heat < enough)
+        return NULL;
+    translator_add(cpu, block);
+    return atomic_load(&block->translation);
 }
 
 static int run_block(struct cpu *cpu)
@@ -231,12 +236,9 @@ static int run_block(struct cpu *cpu)
     struct block *block;
     int step = run_find_block(cpu, &block);
     if (step == STEP_NEXT) {
-        struct translation *translation =
-            atomic_load_explicit(&block->translation, memory_order_acquire);
-        if (translation != NULL && atomic_load(&block->verify_epoch) == 0)
-            step = translated_run(cpu, translation);
-        else
-            step = interpret(cpu, block);
+        bool settled = atomic_load(&block->verify_epoch) == 0;
+        struct translation *translation = settled ? translation_of(cpu, block) : NULL;
+        step = translation != NULL ? translated_run(cpu, translation) : run_ops(cpu, block);
     }
     return step == STEP_FAULT ? exception_deliver(cpu) : step;
 }

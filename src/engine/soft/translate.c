@@ -7,7 +7,6 @@
  *     stubs: each interprets one instruction and goes on behind it
  *     ways out of the block, and what the polls lead to
  */
-#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -162,8 +161,7 @@ static void write_block(struct work *work)
     work->made->op_start[block->count] =
         (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
     write_behind(work, &polls);
-    work->made->length =
-        (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+    work->made->length = (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
 }
 
 static struct translation *make(struct code_cache *code, struct block *block)
@@ -210,6 +208,6 @@ void translator_add(struct cpu *cpu, struct block *block)
     if (wanted && !add(code, block))
         code_arena_exhaust(code);
     if (block->translation == NULL)
-        block->heat = UINT_MAX;
+        block->heat = TRANSLATION_REFUSED;
     (void)pthread_mutex_unlock(&code->lock);
 }

@@ -62,7 +62,8 @@ static void write_far_address(struct work *work, const struct op *op, unsigned r
     bool wide = op->address_width == 8;
     assemble_constant(emit, reg, wide ? op->disp : (uint32_t)op->disp);
     if (op->base != GPR_ZERO) {
-        struct place sum = {.base = (uint8_t)reg, .index = (uint8_t)write_fetch(work, op->base, SCRATCH_A)};
+        struct place sum = {.base = (uint8_t)reg,
+                            .index = (uint8_t)write_fetch(work, op->base, SCRATCH_A)};
         assemble_memory(emit, wide, OPCODE_LEA, reg, &sum);
     }
     if (op->index != GPR_ZERO) {
@@ -95,9 +96,9 @@ void write_segment_base(struct work *work, const struct op *op)
 {
     if (op->segment == SEGMENT_FLAT)
         return;
-    struct place base = place_of_cpu(offsetof(struct cpu, segment) +
-                                     op->segment * sizeof(struct engine_segment) +
-                                     offsetof(struct engine_segment, base));
+    struct place base =
+        place_of_cpu(offsetof(struct cpu, segment) + op->segment * sizeof(struct engine_segment) +
+                     offsetof(struct engine_segment, base));
     assemble_memory(&work->emit, true, OPCODE_ADD, SCRATCH_ADDRESS, &base);
 }
 

@@ -54,13 +54,11 @@ static enum kind special_kind(const struct plan *plan, const struct op *op)
     case ZYDIS_MNEMONIC_LEAVE:
         return stack_kind(op);
     case ZYDIS_MNEMONIC_JMP:
-        return is_near_branch(&plan->instruction)
-                   ? branch_kind(op, KIND_JUMP, KIND_JUMP_INDIRECT)
-                   : KIND_INTERPRET;
+        return is_near_branch(&plan->instruction) ? branch_kind(op, KIND_JUMP, KIND_JUMP_INDIRECT)
+                                                  : KIND_INTERPRET;
     case ZYDIS_MNEMONIC_CALL:
-        return is_near_branch(&plan->instruction)
-                   ? branch_kind(op, KIND_CALL, KIND_CALL_INDIRECT)
-                   : KIND_INTERPRET;
+        return is_near_branch(&plan->instruction) ? branch_kind(op, KIND_CALL, KIND_CALL_INDIRECT)
+                                                  : KIND_INTERPRET;
     case ZYDIS_MNEMONIC_RET:
         return op->run == op_ret && op->width == 8 ? KIND_RETURN : KIND_INTERPRET;
     default:

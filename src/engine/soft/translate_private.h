@@ -10,7 +10,11 @@
 #include "engine/soft/translation.h"
 
 enum { HOST_RSP = 12, SCRATCH_ADDRESS = 13, SCRATCH_A = 14, SCRATCH_B = 15 };
-enum { TRANSLATE_MAX_OPS = 64, TRANSLATE_MAX_SITES = 6, TRANSLATE_MAX_EXITS = 2 * TRANSLATE_MAX_OPS };
+enum {
+    TRANSLATE_MAX_OPS = 64,
+    TRANSLATE_MAX_SITES = 6,
+    TRANSLATE_MAX_EXITS = 2 * TRANSLATE_MAX_OPS
+};
 
 /* Address space of the code; touched pages only cost memory. */
 enum { TRANSLATOR_SIZE = 64 << 20 };
@@ -60,12 +64,12 @@ struct plan {
     enum kind kind;
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
-    uint16_t memory_size;      /* bytes of the copied memory operand, 0 = none */
+    uint16_t memory_size; /* bytes of the copied memory operand, 0 = none */
     bool memory_write;
-    uint8_t level;             /* enum vector_level that it needs */
-    bool reads_flags;          /* or keeps some that are read later */
-    bool writes_flags;         /* at least one */
-    bool kills_flags;          /* all of them, for certain */
+    uint8_t level;     /* enum vector_level that it needs */
+    bool reads_flags;  /* or keeps some that are read later */
+    bool writes_flags; /* at least one */
+    bool kills_flags;  /* all of them, for certain */
     bool flags_needed_before, flags_needed_after;
 };
 

@@ -21,8 +21,7 @@ static void take_flags(struct cpu *cpu)
 
 static void give_flags(struct cpu *cpu)
 {
-    cpu->saved_flags =
-        (uint16_t)((cpu->flags & FLAGS_AH) << 8 | (cpu->flags >> OF_SHIFT & 1));
+    cpu->saved_flags = (uint16_t)((cpu->flags & FLAGS_AH) << 8 | (cpu->flags >> OF_SHIFT & 1));
 }
 
 /* ---- in and out ---- */

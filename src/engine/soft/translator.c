@@ -159,8 +159,7 @@ static int map_code(struct translator *translator)
         return -errno;
     int error = ftruncate(fd, TRANSLATOR_SIZE) < 0 ? -errno : 0;
     if (error == 0) {
-        void *writable =
-            mmap(NULL, TRANSLATOR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        void *writable = mmap(NULL, TRANSLATOR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         void *code = mmap(NULL, TRANSLATOR_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
         translator->writable = writable == MAP_FAILED ? NULL : writable;
         translator->executable = code == MAP_FAILED ? NULL : code;
