@@ -214,7 +214,7 @@ struct jump {
     const uint8_t *host;
     uint64_t unused;
 };
-enum { JUMP_COUNT = 4096 };
+enum { JUMP_COUNT = 4096, CPU_DELTAS = 16 };
 
 enum vector_level { VECTOR_NONE, VECTOR_SSE, VECTOR_AVX };
 
@@ -286,13 +286,14 @@ struct cpu {
     uint64_t instructions; /* retired, by whole blocks; for statistics */
 
     /* What translated code uses, through GS; see translation.h. */
-    struct cpu *self;     /* (p) */
-    const uint8_t *leave; /* (p) the translator's way out */
-    uint64_t jump_key;    /* of `tlb` */
-    uint64_t held;        /* a word, within one instruction */
-    int left_with;        /* enum step */
-    uint16_t saved_flags; /* as LAHF and SETO put them into AX */
-    uint8_t vector_level; /* enum vector_level: what may run natively as things are */
+    struct cpu *self;           /* (p) */
+    const uint8_t *leave;       /* (p) the translator's way out */
+    uint64_t jump_key;          /* of `tlb` */
+    uint64_t held;              /* a word, within one instruction */
+    uint64_t delta[CPU_DELTAS]; /* host minus guest address, within one block */
+    int left_with;              /* enum step */
+    uint16_t saved_flags;       /* as LAHF and SETO put them into AX */
+    uint8_t vector_level;       /* enum vector_level: what may run natively as things are */
 
     struct recent recent[RECENT_COUNT];
     struct jump jump[JUMP_COUNT];

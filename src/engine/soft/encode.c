@@ -135,6 +135,12 @@ static bool is_hidden(const ZydisDecodedOperand *operand)
     return operand->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN;
 }
 
+static ZydisRegister target_index(const struct encode_target *target)
+{
+    return target->has_index ? ZydisRegisterEncode(ZYDIS_REGCLASS_GPR64, target->index)
+                             : ZYDIS_REGISTER_NONE;
+}
+
 static bool is_same_operand(const struct encode_target *target, const ZydisDecodedOperand *guest,
                             const ZydisDecodedOperand *host, uint64_t immediate_mask)
 {
@@ -149,7 +155,8 @@ static bool is_same_operand(const struct encode_target *target, const ZydisDecod
     case ZYDIS_OPERAND_TYPE_MEMORY:
         return host->size == guest->size && host->mem.type == guest->mem.type &&
                host->mem.base == ZydisRegisterEncode(ZYDIS_REGCLASS_GPR64, target->memory) &&
-               host->mem.index == ZYDIS_REGISTER_NONE && host->mem.disp.value == 0;
+               host->mem.index == target_index(target) && host->mem.scale <= 1 &&
+               host->mem.disp.value == target->disp;
     case ZYDIS_OPERAND_TYPE_IMMEDIATE:
         return ((guest->imm.value.u ^ host->imm.value.u) & immediate_mask) == 0;
     default:
@@ -196,9 +203,9 @@ static void retarget(const struct encode_target *target, ZydisEncoderRequest *re
             operand->reg.value = host_register(target, operand->reg.value);
         } else if (operand->type == ZYDIS_OPERAND_TYPE_MEMORY) {
             operand->mem.base = ZydisRegisterEncode(ZYDIS_REGCLASS_GPR64, target->memory);
-            operand->mem.index = ZYDIS_REGISTER_NONE;
-            operand->mem.scale = 0;
-            operand->mem.displacement = 0;
+            operand->mem.index = target_index(target);
+            operand->mem.scale = target->has_index ? 1 : 0;
+            operand->mem.displacement = target->disp;
         }
     }
 }

@@ -79,7 +79,10 @@ const ZydisDecodedOperand *encode_memory(const ZydisDecodedInstruction *instruct
 /* Where a copied instruction finds its operands: host registers, by number. */
 struct encode_target {
     uint8_t gpr[GPR_COUNT]; /* in place of the guest's; AH, CH, DH and BH are never moved */
-    uint8_t memory;         /* the address of the memory operand */
+    /* The memory operand is at [memory + index + disp]. */
+    uint8_t memory, index;
+    bool has_index;
+    int32_t disp;
 };
 
 /* The same instruction with these operands: its length, or -ENOTSUP. */

@@ -70,29 +70,41 @@ static bool needs_stub(const struct work *work, unsigned i)
     return plan->kind == KIND_COPY && (plan->level != VECTOR_NONE || divides);
 }
 
-static void write_stub(struct work *work, unsigned i, uint8_t **tail)
+/* What follows a group's first access counts on its look-up. */
+static bool begins_group(const struct plan *plan)
+{
+    return plan->reach[REACH_OPERAND].first || plan->reach[REACH_STACK].first;
+}
+
+static uint8_t *routine_of_stub(const struct work *work, unsigned i)
 {
     const struct routines *routine = &work->translator->routine;
-    bool saved = work->stub[i].saved;
+    if (begins_group(&work->plan[i]))
+        return work->stub[i].saved ? routine->finish_saved : routine->finish_live;
+    return work->stub[i].saved ? routine->interpret_saved : routine->interpret_live;
+}
+
+static void write_stub(struct work *work, unsigned i, uint8_t **tail)
+{
+    unsigned kind = (work->stub[i].saved ? 1 : 0) + (begins_group(&work->plan[i]) ? 2 : 0);
     work->made->op_stub[i] =
         (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
     for (unsigned site = 0; site < work->stub[i].count; site++)
-        write_branch_to(work, work->stub[i].site[site], work->emit.at);
+        write_branch_to(&work->emit, work->stub[i].site[site], work->emit.at);
     assemble_constant(&work->emit, SCRATCH_ADDRESS, i);
     uint8_t *call = assemble_call(&work->emit);
-    write_branch_to(work, assemble_jump(&work->emit), work->stub[i].resume);
-    if (tail[saved] == NULL) {
-        tail[saved] = work->emit.at;
+    write_branch_to(&work->emit, assemble_jump(&work->emit), work->stub[i].resume);
+    if (tail[kind] == NULL) {
+        tail[kind] = work->emit.at;
         assemble_constant(&work->emit, SCRATCH_A, (uint64_t)work->block);
-        write_branch_to(work, assemble_jump(&work->emit),
-                        saved ? routine->interpret_saved : routine->interpret_live);
+        write_branch_to(&work->emit, assemble_jump(&work->emit), routine_of_stub(work, i));
     }
-    write_branch_to(work, call, tail[saved]);
+    write_branch_to(&work->emit, call, tail[kind]);
 }
 
 static void write_stubs(struct work *work)
 {
-    uint8_t *tail[2] = {NULL, NULL};
+    uint8_t *tail[4] = {NULL};
     for (unsigned i = 0; i < work->block->count; i++) {
         work->made->op_stub[i] = 0;
         if (needs_stub(work, i))
@@ -105,7 +117,7 @@ static uint8_t *write_return_to_start(struct work *work, uint8_t *routine)
 {
     uint8_t *at = work->emit.at;
     assemble_constant(&work->emit, SCRATCH_ADDRESS, work->block->rip);
-    write_branch_to(work, assemble_jump(&work->emit), routine);
+    write_branch_to(&work->emit, assemble_jump(&work->emit), routine);
     return at;
 }
 
@@ -121,8 +133,8 @@ static void write_live_poll(struct work *work)
     emit_bytes(emit, jrcxz_over_jump, sizeof(jrcxz_over_jump));
     uint8_t *busy = assemble_jump(emit);
     assemble_registers(emit, true, OPCODE_LOAD, GPR_RCX, SCRATCH_ADDRESS);
-    write_branch_to(work, assemble_jump(emit), work->made->door);
-    write_branch_to(work, busy, emit->at);
+    write_branch_to(&work->emit, assemble_jump(emit), work->made->door);
+    write_branch_to(&work->emit, busy, emit->at);
     assemble_registers(emit, true, OPCODE_LOAD, GPR_RCX, SCRATCH_ADDRESS);
     (void)write_return_to_start(work, work->translator->routine.go_live);
 }
@@ -135,9 +147,9 @@ static void write_behind(struct work *work, const struct polls *polls)
         write_exit_stub(work, &work->exit[i]);
     work->made->leave = write_return_to_start(work, routine->go_live);
     if (polls->dead != NULL)
-        write_branch_to(work, polls->dead, work->made->leave);
+        write_branch_to(&work->emit, polls->dead, work->made->leave);
     if (polls->saved != NULL) {
-        write_branch_to(work, polls->saved, write_return_to_start(work, routine->go_saved));
+        write_branch_to(&work->emit, polls->saved, write_return_to_start(work, routine->go_saved));
         write_live_poll(work);
     }
 }
@@ -175,21 +187,34 @@ static struct translation *make(struct code_cache *code, struct block *block)
     return made;
 }
 
+static void start(struct work *work)
+{
+    struct translator *translator = work->translator;
+    work->emit = (struct emit){.at = translator->writable + translator->used,
+                               .end = translator->writable + TRANSLATOR_SIZE};
+    work->again = false;
+    work->level = VECTOR_NONE;
+    work->exit_count = 0;
+    memset(work->stub, 0, sizeof(work->stub));
+    plan_block(work);
+    group_accesses(work->block, work->plan, work->group);
+}
+
 /* Under the code lock. False: there is no room. */
 static bool add(struct code_cache *code, struct block *block)
 {
     static struct work work;
     struct translator *translator = code->translator;
-    memset(&work, 0, sizeof(work));
     work.translator = translator;
     work.block = block;
     work.made = make(code, block);
     if (work.made == NULL)
         return false;
-    work.emit = (struct emit){.at = translator->writable + translator->used,
-                              .end = translator->writable + TRANSLATOR_SIZE};
-    plan_block(translator, block, work.plan);
-    write_block(&work);
+    memset(work.refused, 0, sizeof(work.refused));
+    do {
+        start(&work);
+        write_block(&work);
+    } while (work.again && !work.emit.full);
     if (work.emit.full || !translator_keep(translator, work.made))
         return false;
     translator->used = (size_t)(work.emit.at - translator->writable);

@@ -36,9 +36,9 @@ void write_to_stub(struct work *work, unsigned condition)
     work->stub[i].site[work->stub[i].count++] = assemble_jump_if(&work->emit, condition);
 }
 
-void write_branch_to(struct work *work, uint8_t *site, const uint8_t *target)
+void write_branch_to(struct emit *emit, uint8_t *site, const uint8_t *target)
 {
-    if (!work->emit.full)
+    if (!emit->full)
         assemble_set_distance(site, target);
 }
 
@@ -108,7 +108,11 @@ enum { ENTRY_SHIFT = 5, INDEX_MASK = (TLB_ENTRIES - 1) << ENTRY_SHIFT };
 _Static_assert(sizeof(struct tlb_entry) == 1 << ENTRY_SHIFT, "the shift of an index");
 _Static_assert(offsetof(struct tlb, entry) == 0, "the table begins with its entries");
 
-void write_translation(struct work *work, unsigned size, bool write)
+/*
+ * R13 = guest address of `size` bytes: to the stub unless the TLB has them all. R14 is then the
+ * entry. Changes R15 and the flags.
+ */
+static void write_look_up(struct work *work, unsigned size, bool write)
 {
     enum { GROUP_OR = 1, GROUP_AND = 4 };
     struct emit *emit = &work->emit;
@@ -116,7 +120,6 @@ void write_translation(struct work *work, unsigned size, bool write)
     struct place table = place_of_cpu(offsetof(struct cpu, tlb));
     struct place tag = place_at(SCRATCH_A, (int32_t)(write ? offsetof(struct tlb_entry, write)
                                                            : offsetof(struct tlb_entry, read)));
-    struct place delta = place_at(SCRATCH_A, (int32_t)offsetof(struct tlb_entry, delta));
     assemble_rotate32(emit, SCRATCH_A, SCRATCH_ADDRESS, 12 - ENTRY_SHIFT);
     assemble_memory(emit, true, OPCODE_LEA, SCRATCH_B, &last);
     assemble_group1(emit, false, GROUP_AND, SCRATCH_A, INDEX_MASK);
@@ -124,5 +127,64 @@ void write_translation(struct work *work, unsigned size, bool write)
     assemble_memory(emit, true, OPCODE_ADD, SCRATCH_A, &table);
     assemble_memory(emit, true, OPCODE_CMP, SCRATCH_B, &tag);
     write_to_stub(work, CONDITION_NE);
-    assemble_memory(emit, true, OPCODE_ADD, SCRATCH_ADDRESS, &delta);
+}
+
+static const struct place entry_delta = {
+    .base = SCRATCH_A, .index = NO_REGISTER, .disp = (int32_t)offsetof(struct tlb_entry, delta)};
+
+/* ---- accesses ---- */
+
+static struct place place_of_delta(const struct reach *reach)
+{
+    return place_of_cpu(offsetof(struct cpu, delta) +
+                        (reach->group % CPU_DELTAS) * sizeof(uint64_t));
+}
+
+/* R13 = distance from guest to host addresses, for all accesses of the group. */
+static void write_group_look_up(struct work *work, const struct reach *reach)
+{
+    const struct group *group = &work->group[reach->group];
+    struct place delta = place_of_delta(reach);
+    write_flags_aside(work);
+    struct place low =
+        place_at(write_fetch(work, reach->base, SCRATCH_ADDRESS), group->low - reach->moved);
+    assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &low);
+    write_look_up(work, (unsigned)(group->high - group->low), group->write);
+    assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &entry_delta);
+    assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &delta);
+}
+
+static struct place write_group_reach(struct work *work, const struct reach *reach)
+{
+    struct place delta = place_of_delta(reach);
+    if (reach->first)
+        write_group_look_up(work, reach);
+    else
+        assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &delta);
+    struct place place = {.base = (uint8_t)write_fetch(work, reach->base, SCRATCH_A),
+                          .index = SCRATCH_ADDRESS,
+                          .disp = reach->disp};
+    if (place.base != SCRATCH_A)
+        return place;
+    assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &place);
+    return place_at(SCRATCH_ADDRESS, 0);
+}
+
+struct place write_reach(struct work *work, unsigned which)
+{
+    const struct reach *reach = &work->plan[work->current].reach[which];
+    if (reach->group != NO_GROUP)
+        return write_group_reach(work, reach);
+    write_flags_aside(work);
+    if (which == REACH_OPERAND) {
+        const struct op *op = &work->block->op[work->current];
+        write_address(work, op, SCRATCH_ADDRESS);
+        write_segment_base(work, op);
+    } else {
+        struct place place = place_at(write_fetch(work, reach->base, SCRATCH_ADDRESS), reach->disp);
+        assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &place);
+    }
+    write_look_up(work, reach->size, reach->write);
+    assemble_memory(&work->emit, true, OPCODE_ADD, SCRATCH_ADDRESS, &entry_delta);
+    return place_at(SCRATCH_ADDRESS, 0);
 }

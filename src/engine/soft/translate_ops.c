@@ -26,7 +26,7 @@ static void write_kind_interpret(struct work *work)
     bool saved = work->flags == FLAGS_SAVED;
     assemble_constant(&work->emit, SCRATCH_ADDRESS, work->current);
     assemble_constant(&work->emit, SCRATCH_A, (uint64_t)work->block);
-    write_branch_to(work, assemble_call(&work->emit),
+    write_branch_to(&work->emit, assemble_call(&work->emit),
                     saved ? routine->interpret_saved : routine->interpret_live);
     work->flags = FLAGS_LIVE;
     work->level = VECTOR_NONE;
@@ -68,20 +68,32 @@ static bool borrow_all(const struct plan *plan, struct borrowed *borrowed)
         if (gpr < GPR_R12)
             continue;
         bool written = (operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-        if (!borrow(borrowed, gpr, written, plan->memory_size != 0))
+        if (!borrow(borrowed, gpr, written, plan->reach[REACH_OPERAND].size != 0))
             return false;
     }
     return true;
 }
 
-static void aim(const struct borrowed *borrowed, struct encode_target *ret)
+/* The place that write_reach will give for the operand. */
+static struct place predict_reach(const struct plan *plan)
 {
+    const struct reach *reach = &plan->reach[REACH_OPERAND];
+    if (reach->group == NO_GROUP || reach->base >= GPR_R12)
+        return place_at(SCRATCH_ADDRESS, 0);
+    unsigned base = reach->base == GPR_RSP ? (unsigned)HOST_RSP : reach->base;
+    return (struct place){.base = (uint8_t)base, .index = SCRATCH_ADDRESS, .disp = reach->disp};
+}
+
+static void aim(const struct borrowed *borrowed, struct place memory, struct encode_target *ret)
+{
+    *ret = (struct encode_target){.memory = memory.base, .disp = memory.disp};
+    ret->has_index = memory.index != NO_REGISTER;
+    ret->index = ret->has_index ? memory.index : 0;
     for (unsigned i = 0; i < GPR_COUNT; i++)
         ret->gpr[i] = (uint8_t)i;
     ret->gpr[GPR_RSP] = HOST_RSP;
     for (unsigned i = 0; i < borrowed->count; i++)
         ret->gpr[borrowed->gpr[i]] = borrowed->host[i];
-    ret->memory = SCRATCH_ADDRESS;
 }
 
 /* The vector units may be off, or hold the host's state: the interpreter sees to both. */
@@ -97,16 +109,6 @@ static void write_vector_check(struct work *work)
     work->made->has_vectors = true;
 }
 
-static void write_operand_translation(struct work *work)
-{
-    const struct plan *plan = &work->plan[work->current];
-    const struct op *op = current_op(work);
-    write_flags_aside(work);
-    write_address(work, op, SCRATCH_ADDRESS);
-    write_segment_base(work, op);
-    write_translation(work, plan->memory_size, plan->memory_write);
-}
-
 static bool write_kind_copy(struct work *work)
 {
     const struct plan *plan = &work->plan[work->current];
@@ -115,13 +117,13 @@ static bool write_kind_copy(struct work *work)
     uint8_t bytes[ZYDIS_MAX_INSTRUCTION_LENGTH];
     if (!borrow_all(plan, &borrowed))
         return false;
-    aim(&borrowed, &target);
+    aim(&borrowed, predict_reach(plan), &target);
     int length = encode_instruction(&plan->instruction, plan->operand, &target, bytes);
     if (length < 0)
         return false;
     write_vector_check(work);
-    if (plan->memory_size != 0)
-        write_operand_translation(work);
+    if (plan->reach[REACH_OPERAND].size != 0)
+        (void)write_reach(work, REACH_OPERAND);
     if (plan->reads_flags || (plan->writes_flags && !plan->kills_flags && plan->flags_needed_after))
         write_flags_back(work, SCRATCH_A);
     for (unsigned i = 0; i < borrowed.count; i++) {
@@ -171,29 +173,15 @@ static void write_kind_lea(struct work *work)
 
 /* ---- the stack ---- */
 
-static void write_stack_address(struct work *work, unsigned base, int32_t disp)
-{
-    struct place place = place_at(base, disp);
-    write_flags_aside(work);
-    assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &place);
-}
-
 static void write_move_rsp(struct work *work, int32_t by)
 {
     struct place place = place_at(HOST_RSP, by);
     assemble_memory(&work->emit, true, OPCODE_LEA, HOST_RSP, &place);
 }
 
-static void write_push_begin(struct work *work)
-{
-    write_stack_address(work, HOST_RSP, -8);
-    write_translation(work, 8, true);
-}
-
 static void write_kind_push(struct work *work)
 {
-    struct place top = place_at(SCRATCH_ADDRESS, 0);
-    write_push_begin(work);
+    struct place top = write_reach(work, REACH_STACK);
     unsigned from = write_fetch(work, current_op(work)->rm / 8, SCRATCH_A);
     assemble_memory(&work->emit, true, OPCODE_STORE, from, &top);
     write_move_rsp(work, -8);
@@ -201,8 +189,7 @@ static void write_kind_push(struct work *work)
 
 static void write_push_value(struct work *work, uint64_t value)
 {
-    struct place top = place_at(SCRATCH_ADDRESS, 0);
-    write_push_begin(work);
+    struct place top = write_reach(work, REACH_STACK);
     if ((int64_t)value == (int32_t)value) {
         assemble_store_constant(&work->emit, &top, (int32_t)value);
     } else {
@@ -215,9 +202,7 @@ static void write_push_value(struct work *work, uint64_t value)
 static void write_kind_pop(struct work *work)
 {
     unsigned gpr = current_op(work)->rm / 8;
-    struct place top = place_at(SCRATCH_ADDRESS, 0);
-    write_stack_address(work, HOST_RSP, 0);
-    write_translation(work, 8, false);
+    struct place top = write_reach(work, REACH_STACK);
     if (gpr >= GPR_R12) {
         struct place place = place_of_gpr(gpr);
         assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_A, &top);
@@ -233,10 +218,8 @@ static void write_kind_pop(struct work *work)
 
 static void write_kind_leave(struct work *work)
 {
-    struct place top = place_at(SCRATCH_ADDRESS, 0);
+    struct place top = write_reach(work, REACH_STACK);
     struct place above = place_at(GPR_RBP, 8);
-    write_stack_address(work, GPR_RBP, 0);
-    write_translation(work, 8, false);
     assemble_memory(&work->emit, true, OPCODE_LEA, HOST_RSP, &above);
     assemble_memory(&work->emit, true, OPCODE_LOAD, GPR_RBP, &top);
 }
@@ -252,7 +235,7 @@ static size_t jump_field(size_t field)
  * R13 = guest address: compare with what cpu->jump has for it, else to `otherwise`. R14 is then the
  * entry's offset. Changes R15 and the flags.
  */
-static void write_look_up(struct work *work, void (*otherwise)(struct work *, unsigned))
+static void write_find_jump(struct work *work, void (*otherwise)(struct work *, unsigned))
 {
     enum { GROUP_AND = 4, JUMP_SHIFT = 5 };
     _Static_assert(sizeof(struct jump) == 1 << JUMP_SHIFT, "the shift of an index");
@@ -290,12 +273,9 @@ static void write_jump_found(struct work *work)
 static void write_read_target(struct work *work)
 {
     const struct op *op = current_op(work);
-    struct place target = place_at(SCRATCH_ADDRESS, 0);
     write_flags_aside(work);
     if (op->flags & OP_MEMORY) {
-        write_address(work, op, SCRATCH_ADDRESS);
-        write_segment_base(work, op);
-        write_translation(work, 8, false);
+        struct place target = write_reach(work, REACH_OPERAND);
         assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &target);
         return;
     }
@@ -307,7 +287,7 @@ static void write_read_target(struct work *work)
 static void write_kind_jump_indirect(struct work *work)
 {
     write_read_target(work);
-    write_look_up(work, write_to_stub);
+    write_find_jump(work, write_to_stub);
     write_jump_found(work);
 }
 
@@ -322,7 +302,7 @@ static void write_kind_call_indirect(struct work *work)
     struct place host = found_place();
     struct place held = place_of_cpu(offsetof(struct cpu, held));
     write_read_target(work);
-    write_look_up(work, write_to_stub);
+    write_find_jump(work, write_to_stub);
     assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_A, &host);
     assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_A, &held);
     write_push_value(work, next_rip(work));
@@ -332,11 +312,10 @@ static void write_kind_call_indirect(struct work *work)
 
 static void write_kind_return(struct work *work)
 {
-    struct place top = place_at(SCRATCH_ADDRESS, 0);
-    write_stack_address(work, HOST_RSP, 0);
-    write_translation(work, 8, false);
+    write_flags_aside(work);
+    struct place top = write_reach(work, REACH_STACK);
     assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &top);
-    write_look_up(work, write_to_stub);
+    write_find_jump(work, write_to_stub);
     write_move_rsp(work, 8 + (int32_t)(current_op(work)->imm & 0xffff));
     write_jump_found(work);
 }
@@ -376,23 +355,22 @@ static bool is_same_page(uint64_t a, uint64_t b)
     return (a >> 12) == (b >> 12);
 }
 
-/* In another page, which may be mapped anew while this block stays: by way of cpu->jump. */
-static void write_far_exit(struct work *work, const struct exit_plan *exit)
+void write_far_exit(struct emit *emit, const struct translator *translator, uint64_t target,
+                    bool flags_saved)
 {
-    struct emit *emit = &work->emit;
-    size_t entry = (exit->target & (JUMP_COUNT - 1)) * sizeof(struct jump);
+    size_t entry = (target & (JUMP_COUNT - 1)) * sizeof(struct jump);
     struct place rip = place_of_cpu(jump_field(entry + offsetof(struct jump, rip)));
     struct place key = place_of_cpu(jump_field(entry + offsetof(struct jump, key)));
     struct place host = place_of_cpu(jump_field(entry + offsetof(struct jump, host)));
     struct place now = place_of_cpu(offsetof(struct cpu, jump_key));
-    if (exit->flags == FLAGS_LIVE)
+    if (!flags_saved)
         assemble_save_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
-    assemble_constant(emit, SCRATCH_ADDRESS, exit->target);
+    assemble_constant(emit, SCRATCH_ADDRESS, target);
     assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_B, &now);
     assemble_memory(emit, true, OPCODE_CMP, SCRATCH_ADDRESS, &rip);
-    write_branch_to(work, assemble_jump_if(emit, CONDITION_NE), work->translator->routine.go_saved);
+    write_branch_to(emit, assemble_jump_if(emit, CONDITION_NE), translator->routine.go_saved);
     assemble_memory(emit, true, OPCODE_CMP, SCRATCH_B, &key);
-    write_branch_to(work, assemble_jump_if(emit, CONDITION_NE), work->translator->routine.go_saved);
+    write_branch_to(emit, assemble_jump_if(emit, CONDITION_NE), translator->routine.go_saved);
     assemble_jump_memory(emit, &host);
 }
 
@@ -417,10 +395,10 @@ static struct link *make_link(struct work *work, const struct exit_plan *exit)
 void write_exit_stub(struct work *work, const struct exit_plan *exit)
 {
     const struct routines *routine = &work->translator->routine;
-    write_branch_to(work, exit->site, work->emit.at);
+    write_branch_to(&work->emit, exit->site, work->emit.at);
     bool alone = work->block->second_gpa == UINT64_MAX;
     if (!alone || !is_same_page(exit->target, work->block->rip)) {
-        write_far_exit(work, exit);
+        write_far_exit(&work->emit, work->translator, exit->target, exit->flags == FLAGS_SAVED);
         return;
     }
     struct link *link = make_link(work, exit);
@@ -430,7 +408,7 @@ void write_exit_stub(struct work *work, const struct exit_plan *exit)
     }
     bool saved = exit->flags == FLAGS_SAVED;
     assemble_constant(&work->emit, SCRATCH_ADDRESS, (uint64_t)link);
-    write_branch_to(work, assemble_jump(&work->emit),
+    write_branch_to(&work->emit, assemble_jump(&work->emit),
                     saved ? routine->follow_saved : routine->follow_live);
 }
 
@@ -477,6 +455,8 @@ static void write_kind(struct work *work, enum kind kind)
     case KIND_COPY:
         if (write_kind_copy(work))
             break;
+        work->refused[work->current] = true;
+        work->again = true;
         __attribute__((fallthrough));
     case KIND_INTERPRET:
         write_kind_interpret(work);

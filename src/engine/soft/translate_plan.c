@@ -79,8 +79,55 @@ static bool is_bit_string(const struct plan *plan, bool memory)
     }
 }
 
+/* An access by a register and a distance may share its look-up. */
+static struct reach reach_of_operand(const struct op *op, unsigned size, bool write)
+{
+    enum { NEAR = 1 << 20 };
+    bool plain = op->segment == SEGMENT_FLAT && op->index == GPR_ZERO && op->address_width == 8 &&
+                 (int64_t)op->disp < NEAR && (int64_t)op->disp > -NEAR;
+    return (struct reach){
+        .size = (uint16_t)size,
+        .write = write,
+        .base = plain ? op->base : (uint8_t)GPR_ZERO,
+        .group = NO_GROUP,
+        .disp = plain ? (int32_t)op->disp : 0,
+    };
+}
+
+static struct reach reach_of_stack(uint8_t base, int32_t disp, bool write)
+{
+    return (struct reach){.size = 8, .write = write, .base = base, .group = NO_GROUP, .disp = disp};
+}
+
+static void plan_reaches(struct plan *plan, const struct op *op)
+{
+    switch (plan->kind) {
+    case KIND_PUSH:
+    case KIND_PUSH_CONSTANT:
+    case KIND_CALL:
+        plan->reach[REACH_STACK] = reach_of_stack(GPR_RSP, -8, true);
+        break;
+    case KIND_CALL_INDIRECT:
+        plan->reach[REACH_STACK] = reach_of_stack(GPR_RSP, -8, true);
+        __attribute__((fallthrough));
+    case KIND_JUMP_INDIRECT:
+        if (op->flags & OP_MEMORY)
+            plan->reach[REACH_OPERAND] = reach_of_operand(op, 8, false);
+        break;
+    case KIND_POP:
+    case KIND_RETURN:
+        plan->reach[REACH_STACK] = reach_of_stack(GPR_RSP, 0, false);
+        break;
+    case KIND_LEAVE:
+        plan->reach[REACH_STACK] = reach_of_stack(GPR_RBP, 0, false);
+        break;
+    default:
+        break;
+    }
+}
+
 /* Describe the instruction as one that is copied, if it may be. */
-static bool plan_copy(struct plan *plan)
+static bool plan_copy(struct plan *plan, const struct op *op)
 {
     enum { REFUSED_NEEDS = NEED_X87 | NEED_WAIT | NEED_MMX };
     struct thunk thunk = {0};
@@ -94,8 +141,8 @@ static bool plan_copy(struct plan *plan)
         if (memory->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN ||
             memory->mem.type != ZYDIS_MEMOP_TYPE_MEM || memory->size == 0 || memory->size > 512)
             return false;
-        plan->memory_size = memory->size / 8;
-        plan->memory_write = (memory->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+        bool write = (memory->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+        plan->reach[REACH_OPERAND] = reach_of_operand(op, memory->size / 8u, write);
     }
     if (thunk.need & NEED_AVX)
         plan->level = VECTOR_AVX;
@@ -164,23 +211,29 @@ static void plan_lives(struct plan *plan, unsigned count)
     }
 }
 
-static void plan_op(const struct translator *translator, const struct block *block,
-                    const struct op *op, struct plan *plan)
+static void plan_op(const struct work *work, unsigned index, struct plan *plan)
 {
+    const struct block *block = work->block;
+    const struct op *op = &block->op[index];
     *plan = (struct plan){.kind = KIND_INTERPRET};
-    ZyanStatus status = ZydisDecoderDecodeFull(&translator->decoder, block->bytes + op->offset,
-                                               op->length, &plan->instruction, plan->operand);
-    if (ZYAN_SUCCESS(status) && op->run != op_undefined && op->run != op_too_long) {
+    for (unsigned which = 0; which < REACHES; which++)
+        plan->reach[which] = (struct reach){.base = GPR_ZERO, .group = NO_GROUP};
+    ZyanStatus status =
+        ZydisDecoderDecodeFull(&work->translator->decoder, block->bytes + op->offset, op->length,
+                               &plan->instruction, plan->operand);
+    bool known = ZYAN_SUCCESS(status) && op->run != op_undefined && op->run != op_too_long;
+    if (known && !work->refused[index]) {
         plan->kind = special_kind(plan, op);
-        if (plan->kind == KIND_INTERPRET && plan_copy(plan))
+        if (plan->kind == KIND_INTERPRET && plan_copy(plan, op))
             plan->kind = KIND_COPY;
+        plan_reaches(plan, op);
     }
     plan_flags(plan);
 }
 
-void plan_block(const struct translator *translator, const struct block *block, struct plan *plan)
+void plan_block(struct work *work)
 {
-    for (unsigned i = 0; i < block->count; i++)
-        plan_op(translator, block, &block->op[i], &plan[i]);
-    plan_lives(plan, block->count);
+    for (unsigned i = 0; i < work->block->count; i++)
+        plan_op(work, i, &work->plan[i]);
+    plan_lives(work->plan, work->block->count);
 }

@@ -22,6 +22,7 @@ enum { TRANSLATOR_SIZE = 64 << 20 };
 /* Code that all translations share; where each begins, in the writable mapping. */
 struct routines {
     uint8_t *interpret_live, *interpret_saved; /* R13D = index, R14 = block; called */
+    uint8_t *finish_live, *finish_saved;       /* the same, but all that follows too */
     uint8_t *follow_live, *follow_saved;       /* R13 = link */
     uint8_t *go_live, *go_saved;               /* R13 = guest address */
     uint8_t *leave;
@@ -59,13 +60,37 @@ enum kind {
 /* Where the guest's arithmetic flags are. */
 enum flags_place { FLAGS_LIVE, FLAGS_SAVED, FLAGS_DEAD };
 
+/*
+ * Accesses of one block off the same register, by distances known beforehand, share one look-up in
+ * the TLB: the first looks up a window that holds them all, and leaves the distance from guest to
+ * host address in cpu->delta.
+ */
+struct group {
+    uint8_t base;
+    bool write;
+    int32_t low, high; /* the window, from what the base held at the first access */
+    unsigned first, count;
+};
+enum { MAX_GROUPS = 2 * TRANSLATE_MAX_OPS, NO_GROUP = 0xff };
+
+/* One access of an instruction. */
+struct reach {
+    uint16_t size; /* bytes, 0 = none */
+    bool write;
+    uint8_t base;  /* of a shared look-up, with `disp`; else GPR_ZERO */
+    uint8_t group; /* index, or NO_GROUP: it has a look-up of its own */
+    bool first;    /* of its group */
+    int32_t disp;
+    int32_t moved; /* what the base has been moved by since the group began */
+};
+enum { REACH_OPERAND, REACH_STACK, REACHES };
+
 /* What is known of one instruction before it is written. */
 struct plan {
     enum kind kind;
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
-    uint16_t memory_size; /* bytes of the copied memory operand, 0 = none */
-    bool memory_write;
+    struct reach reach[REACHES];
     uint8_t level;     /* enum vector_level that it needs */
     bool reads_flags;  /* or keeps some that are read later */
     bool writes_flags; /* at least one */
@@ -88,9 +113,12 @@ struct work {
     struct translation *made;
     struct emit emit;
     struct plan plan[TRANSLATE_MAX_OPS];
+    struct group group[MAX_GROUPS];
     enum flags_place flags;
-    uint8_t level; /* enum vector_level already looked at */
-    bool open;     /* the code written last goes on to what follows */
+    uint8_t level;                   /* enum vector_level already looked at */
+    bool open;                       /* the code written last goes on to what follows */
+    bool refused[TRANSLATE_MAX_OPS]; /* could not be encoded anew */
+    bool again;                      /* one more was refused */
     /* Of the instruction being written: */
     unsigned current;
     /* Of all: */
@@ -111,7 +139,12 @@ bool translator_keep(struct translator *translator, struct translation *made);
 
 /* ---- translate_plan.c ---- */
 
-void plan_block(const struct translator *translator, const struct block *block, struct plan *plan);
+/* Fills in work->plan. */
+void plan_block(struct work *work);
+
+/* ---- translate_group.c ---- */
+
+void group_accesses(const struct block *block, struct plan *plan, struct group *group);
 
 /* ---- translate_memory.c ---- */
 
@@ -122,12 +155,15 @@ void write_flags_back(struct work *work, unsigned scratch);
 /* A jump to the instruction's stub if `condition`. */
 void write_to_stub(struct work *work, unsigned condition);
 /* Let the distance at `site` lead to `target`. */
-void write_branch_to(struct work *work, uint8_t *site, const uint8_t *target);
+void write_branch_to(struct emit *emit, uint8_t *site, const uint8_t *target);
 /* The address of op's memory operand (without its segment for LEA) to `reg`. */
 void write_address(struct work *work, const struct op *op, unsigned reg);
 void write_segment_base(struct work *work, const struct op *op);
-/* R13 = guest address of `size` bytes → host address, or to the stub. Changes R14, R15, flags. */
-void write_translation(struct work *work, unsigned size, bool write);
+/*
+ * Where the bytes of the current instruction's access are, looked up; or to the stub. The place
+ * uses R13; R14 and R15 are free behind it. Changes the flags unless the look-up was shared.
+ */
+struct place write_reach(struct work *work, unsigned which);
 /* The host register that holds a guest register, loaded to `scratch` if it lives in memory. */
 unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch);
 
@@ -136,6 +172,9 @@ unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch);
 void write_op(struct work *work, unsigned index);
 /* Go on at guest address `target`. */
 void write_exit(struct work *work, uint64_t target);
+/* Go on at `target` by way of cpu->jump: it may be mapped anew while the block stays. */
+void write_far_exit(struct emit *emit, const struct translator *translator, uint64_t target,
+                    bool flags_saved);
 /* What `exit` jumps to. */
 void write_exit_stub(struct work *work, const struct exit_plan *exit);
 

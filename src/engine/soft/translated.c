@@ -96,32 +96,55 @@ int translated_run(struct cpu *cpu, struct translation *translation)
 
 /* ---- what translated code calls ---- */
 
+/* Behind an instruction that did not just go on to the next. */
+static const uint8_t *go_after(struct cpu *cpu, const struct op *op, int step)
+{
+    if (step == STEP_JUMP)
+        return go_on(cpu, NULL);
+    if (step == STEP_FAULT || step == STEP_EXIT)
+        cpu->rip = op_rip(cpu, op);
+    return leave(cpu, step);
+}
+
+static void begin(struct cpu *cpu, struct block *block)
+{
+    take_flags(cpu);
+    cpu->rip = block->rip;
+    cpu->block = block;
+}
+
+static int handle(struct cpu *cpu, const struct op *op)
+{
+    op_fn handler = __atomic_load_n(&op->run, __ATOMIC_RELAXED);
+    return handler(cpu, op);
+}
+
 const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
                                     const uint8_t *resume)
 {
     const struct op *op = &block->op[index];
-    take_flags(cpu);
-    cpu->rip = block->rip;
-    cpu->block = block;
-    op_fn handler = __atomic_load_n(&op->run, __ATOMIC_RELAXED);
-    int step = handler(cpu, op);
-    switch (step) {
-    case STEP_NEXT:
-        if (atomic_load_explicit(&block->valid, memory_order_relaxed)) {
-            prepare(cpu, block->translation->has_vectors);
-            return resume;
-        }
-        cpu->rip = op_next_rip(cpu, op);
-        return go_on(cpu, NULL);
-    case STEP_JUMP:
-        return go_on(cpu, NULL);
-    case STEP_FAULT:
-    case STEP_EXIT:
-        cpu->rip = op_rip(cpu, op);
-        return leave(cpu, step);
-    default:
-        return leave(cpu, step);
+    begin(cpu, block);
+    int step = handle(cpu, op);
+    if (step != STEP_NEXT)
+        return go_after(cpu, op, step);
+    if (atomic_load_explicit(&block->valid, memory_order_relaxed)) {
+        prepare(cpu, block->translation->has_vectors);
+        return resume;
     }
+    cpu->rip = op_next_rip(cpu, op);
+    return go_on(cpu, NULL);
+}
+
+const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned index,
+                                 const uint8_t *resume)
+{
+    const struct op *op = &block->op[index];
+    (void)resume;
+    begin(cpu, block);
+    int step = handle(cpu, op);
+    while (step == STEP_NEXT)
+        step = handle(cpu, ++op);
+    return go_after(cpu, op, step);
 }
 
 const uint8_t *translated_follow(struct cpu *cpu, struct link *link)

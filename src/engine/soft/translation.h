@@ -93,6 +93,9 @@ int translated_run(struct cpu *cpu, struct translation *translation);
 /* What the routines of a translator call: each returns where to go on, in executable code. */
 const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
                                     const uint8_t *resume);
+/* Interprets to the block's end, whatever the translation has prepared meanwhile. */
+const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned index,
+                                 const uint8_t *resume);
 const uint8_t *translated_follow(struct cpu *cpu, struct link *link);
 const uint8_t *translated_go(struct cpu *cpu, uint64_t rip);
 

@@ -79,7 +79,7 @@ static void routine_call(struct emit *emit, uintptr_t function)
     routine_resume(emit);
 }
 
-static uint8_t *routine_interpret(struct emit *emit, bool flags_live)
+static uint8_t *routine_interpret(struct emit *emit, bool flags_live, uintptr_t function)
 {
     uint8_t *at = emit->at;
     assemble_pop(emit, SCRATCH_B);
@@ -87,7 +87,7 @@ static uint8_t *routine_interpret(struct emit *emit, bool flags_live)
     assemble_registers(emit, true, OPCODE_LOAD, GPR_RSI, SCRATCH_A);
     assemble_registers(emit, false, OPCODE_LOAD, GPR_RDX, SCRATCH_ADDRESS);
     assemble_registers(emit, true, OPCODE_LOAD, GPR_RCX, SCRATCH_B);
-    routine_call(emit, (uintptr_t)translated_interpret);
+    routine_call(emit, function);
     return at;
 }
 
@@ -132,8 +132,10 @@ static void write_routines(struct translator *translator)
 {
     struct emit emit = {.at = translator->writable, .end = translator->writable + TRANSLATOR_SIZE};
     translator->routine = (struct routines){
-        .interpret_live = routine_interpret(&emit, true),
-        .interpret_saved = routine_interpret(&emit, false),
+        .interpret_live = routine_interpret(&emit, true, (uintptr_t)translated_interpret),
+        .interpret_saved = routine_interpret(&emit, false, (uintptr_t)translated_interpret),
+        .finish_live = routine_interpret(&emit, true, (uintptr_t)translated_finish),
+        .finish_saved = routine_interpret(&emit, false, (uintptr_t)translated_finish),
         .follow_live = routine_ask(&emit, true, (uintptr_t)translated_follow),
         .follow_saved = routine_ask(&emit, false, (uintptr_t)translated_follow),
         .go_live = routine_ask(&emit, true, (uintptr_t)translated_go),
@@ -305,6 +307,18 @@ static bool may_link(const struct link *link, const struct translation *to)
            block->rip >> 12 == from->rip >> 12 && block->gpa >> 12 == from->gpa >> 12;
 }
 
+/* For good: it leads to code that goes on in another page. */
+static void link_far(struct translator *translator, struct link *link)
+{
+    uint8_t *at = translator->writable + translator->used;
+    struct emit emit = {.at = at, .end = translator->writable + TRANSLATOR_SIZE};
+    write_far_exit(&emit, translator, link->target, link->flags_saved);
+    if (emit.full)
+        return;
+    translator->used = (size_t)(emit.at - translator->writable);
+    set_site(link->site, at);
+}
+
 void translator_link(struct cpu *cpu, struct link *link, struct translation *to)
 {
     struct code_cache *code = cpu->partition->code;
@@ -317,6 +331,8 @@ void translator_link(struct cpu *cpu, struct link *link, struct translation *to)
         link->next = to->incoming;
         to->incoming = link;
         set_site(link->site, translator->writable + (entry - translator->executable));
+    } else if (!code->resetting && link->to == NULL) {
+        link_far(translator, link);
     }
     (void)pthread_mutex_unlock(&code->lock);
 }
