@@ -287,7 +287,7 @@ struct shared { /* each on its own line */
 };
 
 /* Many cells a round: when both sides start together, they meet in one cell or another. */
-enum { CELLS = 32 };
+enum { CELLS = 64 };
 static struct shared cells[CELLS] __attribute__((aligned(64)));
 
 enum litmus { STORE_BUFFER, STORE_BUFFER_FENCED, STORE_BUFFER_LOCKED, MESSAGE, LOAD_BUFFER };
@@ -352,10 +352,11 @@ static void start_line(unsigned me, uint32_t round)
         ;
 }
 
+/* From both ends, so that the two meet somewhere, whichever started later. */
 static void all_cells(enum litmus kind, unsigned me)
 {
     for (unsigned i = 0; i < CELLS; i++)
-        side(kind, &cells[i], me);
+        side(kind, &cells[me ? CELLS - 1 - i : i], me);
 }
 
 static void second_side(void *unused)

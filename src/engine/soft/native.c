@@ -127,7 +127,7 @@ static int begin(struct cpu *cpu, const struct op *op, void **ret)
     return step;
 }
 
-static void note_pointers(struct cpu *cpu, const struct op *op)
+void native_note_pointers(struct cpu *cpu, const struct op *op)
 {
     const struct thunk *thunk = op->thunk;
     bool set = thunk->pointers == POINTERS_SET;
@@ -144,7 +144,7 @@ static unsigned execute(struct cpu *cpu, const struct op *op, void *memory)
         fpu_enter(cpu);
     unsigned trap = call(cpu, thunk, memory);
     if (thunk->pointers != POINTERS_KEEP && trap == 0)
-        note_pointers(cpu, op);
+        native_note_pointers(cpu, op);
     return trap;
 }
 

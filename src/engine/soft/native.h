@@ -105,6 +105,8 @@ bool thunk_contains(uint64_t rip, uint64_t *ret_return);
 
 int op_native(struct cpu *cpu, const struct op *op);
 int op_native_register(struct cpu *cpu, const struct op *op); /* needs nothing, no memory */
+/* The x87 instruction was the last: FIP, FDP and FOP. */
+void native_note_pointers(struct cpu *cpu, const struct op *op);
 /* 0 or STEP_FAULT: #UD or #NM. */
 int native_available(struct cpu *cpu, unsigned need);
 

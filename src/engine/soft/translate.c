@@ -106,6 +106,7 @@ static void write_stubs(struct work *work)
 {
     uint8_t *tail[4] = {NULL};
     for (unsigned i = 0; i < work->block->count; i++) {
+        work->made->left[i] = work->plan[i].leaves_pointers;
         work->made->op_stub[i] = 0;
         if (needs_stub(work, i))
             write_stub(work, i, tail);
@@ -181,9 +182,11 @@ static struct translation *make(struct code_cache *code, struct block *block)
     struct translation *made = code_arena_take(code, sizeof(*made));
     uint32_t *starts = code_arena_take(code, (block->count + 1) * sizeof(uint32_t));
     uint32_t *stubs = code_arena_take(code, block->count * sizeof(uint32_t));
-    if (made == NULL || starts == NULL || stubs == NULL)
+    bool *left = code_arena_take(code, block->count * sizeof(bool));
+    if (made == NULL || starts == NULL || stubs == NULL || left == NULL)
         return NULL;
-    *made = (struct translation){.block = block, .op_start = starts, .op_stub = stubs};
+    *made =
+        (struct translation){.block = block, .op_start = starts, .op_stub = stubs, .left = left};
     return made;
 }
 

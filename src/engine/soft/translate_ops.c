@@ -109,6 +109,23 @@ static void write_vector_check(struct work *work)
     work->made->has_vectors = true;
 }
 
+/* The host's own FIP and FDP are of no use: see struct x87_pointers. */
+static void write_pointers(struct work *work)
+{
+    const struct op *op = current_op(work);
+    struct place instruction = place_of_cpu(offsetof(struct cpu, x87.instruction));
+    struct place data = place_of_cpu(offsetof(struct cpu, x87.data));
+    struct place opcode = place_of_cpu(offsetof(struct cpu, x87.opcode));
+    assemble_constant(&work->emit, SCRATCH_ADDRESS, work->block->rip + op->offset);
+    assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &instruction);
+    assemble_constant(&work->emit, SCRATCH_ADDRESS, op->thunk->opcode);
+    assemble_memory16(&work->emit, OPCODE_STORE, SCRATCH_ADDRESS, &opcode);
+    if (work->plan[work->current].reach[REACH_OPERAND].size == 0)
+        return;
+    write_address(work, op, SCRATCH_ADDRESS);
+    assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &data);
+}
+
 static bool write_kind_copy(struct work *work)
 {
     const struct plan *plan = &work->plan[work->current];
@@ -138,6 +155,8 @@ static bool write_kind_copy(struct work *work)
     }
     if (plan->writes_flags)
         work->flags = FLAGS_LIVE;
+    if (plan->sets_pointers && !plan->leaves_pointers)
+        write_pointers(work);
     return true;
 }
 

@@ -129,11 +129,11 @@ static void plan_reaches(struct plan *plan, const struct op *op)
 /* Describe the instruction as one that is copied, if it may be. */
 static bool plan_copy(struct plan *plan, const struct op *op)
 {
-    enum { REFUSED_NEEDS = NEED_X87 | NEED_WAIT | NEED_MMX };
     struct thunk thunk = {0};
     if (allow_form(&plan->instruction, plan->operand, &thunk) != FORM_CODE ||
-        (thunk.need & REFUSED_NEEDS) != 0 || thunk.pointers != POINTERS_KEEP)
+        thunk.pointers == POINTERS_CLEAR)
         return false;
+    plan->sets_pointers = thunk.pointers == POINTERS_SET;
     const ZydisDecodedOperand *memory = encode_memory(&plan->instruction, plan->operand);
     if (is_bit_string(plan, memory != NULL))
         return false;
@@ -146,7 +146,7 @@ static bool plan_copy(struct plan *plan, const struct op *op)
     }
     if (thunk.need & NEED_AVX)
         plan->level = VECTOR_AVX;
-    else if (thunk.need & NEED_SSE)
+    else if (thunk.need & NEED_STATE)
         plan->level = VECTOR_SSE;
     return true;
 }
@@ -231,9 +231,24 @@ static void plan_op(const struct work *work, unsigned index, struct plan *plan)
     plan_flags(plan);
 }
 
+/*
+ * Of x87 instructions that follow each other only the last need tell where FIP and FDP point: one
+ * without an operand keeps FDP.
+ */
+static void plan_pointers(struct plan *plan, unsigned count)
+{
+    for (unsigned i = 0; i + 1 < count; i++) {
+        bool next = plan[i + 1].sets_pointers && plan[i + 1].kind == KIND_COPY;
+        bool keeps_data = plan[i].reach[REACH_OPERAND].size == 0;
+        bool next_data = plan[i + 1].reach[REACH_OPERAND].size != 0;
+        plan[i].leaves_pointers = plan[i].sets_pointers && next && (keeps_data || next_data);
+    }
+}
+
 void plan_block(struct work *work)
 {
     for (unsigned i = 0; i < work->block->count; i++)
         plan_op(work, i, &work->plan[i]);
     plan_lives(work->plan, work->block->count);
+    plan_pointers(work->plan, work->block->count);
 }

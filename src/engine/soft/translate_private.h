@@ -91,10 +91,12 @@ struct plan {
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
     struct reach reach[REACHES];
-    uint8_t level;     /* enum vector_level that it needs */
-    bool reads_flags;  /* or keeps some that are read later */
-    bool writes_flags; /* at least one */
-    bool kills_flags;  /* all of them, for certain */
+    uint8_t level;        /* enum vector_level that it needs */
+    bool sets_pointers;   /* FIP and FOP, and FDP with an operand */
+    bool leaves_pointers; /* to the next instruction, which sets them again */
+    bool reads_flags;     /* or keeps some that are read later */
+    bool writes_flags;    /* at least one */
+    bool kills_flags;     /* all of them, for certain */
     bool flags_needed_before, flags_needed_after;
 };
 

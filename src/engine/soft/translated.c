@@ -106,11 +106,14 @@ static const uint8_t *go_after(struct cpu *cpu, const struct op *op, int step)
     return leave(cpu, step);
 }
 
-static void begin(struct cpu *cpu, struct block *block)
+static void begin(struct cpu *cpu, struct block *block, unsigned index)
 {
     take_flags(cpu);
     cpu->rip = block->rip;
     cpu->block = block;
+    /* The registers are still those that the instruction before had. */
+    if (index > 0 && block->translation->left[index - 1])
+        native_note_pointers(cpu, &block->op[index - 1]);
 }
 
 static int handle(struct cpu *cpu, const struct op *op)
@@ -123,7 +126,7 @@ const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsign
                                     const uint8_t *resume)
 {
     const struct op *op = &block->op[index];
-    begin(cpu, block);
+    begin(cpu, block, index);
     int step = handle(cpu, op);
     if (step != STEP_NEXT)
         return go_after(cpu, op, step);
@@ -140,7 +143,7 @@ const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned 
 {
     const struct op *op = &block->op[index];
     (void)resume;
-    begin(cpu, block);
+    begin(cpu, block, index);
     int step = handle(cpu, op);
     while (step == STEP_NEXT)
         step = handle(cpu, ++op);

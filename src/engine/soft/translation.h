@@ -59,6 +59,7 @@ struct translation {
     uint32_t length;
     uint32_t *op_start; /* of each instruction, from `base`; one more for the end */
     uint32_t *op_stub;  /* where it is interpreted instead */
+    bool *left;         /* of each: FIP and FDP are left to the next */
     const uint8_t *base;
     struct link *incoming;
     bool has_vectors;
