@@ -201,7 +201,7 @@ struct x87_pointers {
 
 struct recent {
     uint64_t rip;
-    uint64_t key;  /* tlb context and mode */
+    uint64_t key;  /* code context and mode */
     uint64_t code; /* cpu.code */
     struct block *block;
 };
@@ -214,7 +214,14 @@ struct jump {
     const uint8_t *host;
     uint64_t unused;
 };
-enum { JUMP_COUNT = 4096, CPU_DELTAS = 16 };
+/* The index is (rip ^ rip >> JUMP_FOLD) % JUMP_COUNT. */
+enum { JUMP_COUNT = 1 << 14, JUMP_FOLD = 14, CPU_DELTAS = 16 };
+
+/* From which pages instructions were fetched: bits by hash, never too few. */
+enum { FETCHED_BITS = 1 << 13 };
+struct fetched_pages {
+    uint64_t word[FETCHED_BITS / 64];
+};
 
 enum vector_level { VECTOR_NONE, VECTOR_SSE, VECTOR_AVX };
 
@@ -268,6 +275,9 @@ struct cpu {
     struct lapic lapic;
     struct tlb *tables; /* SLOT_COUNT × VIEW_COUNT, see tlb.h */
     uint64_t last_context;
+    uint64_t supervisor_context; /* see tlb_code_context */
+    bool supervisor_local;       /* supervisor code was fetched from a page that is not global */
+    struct fetched_pages supervisor_fetched; /* since supervisor_context began, at least */
     /* Bits by hash of the 4 MiB region: entries there stem from large pages; and by hash of the
      * 1 GiB region: from pages of that size. */
     uint64_t large[LARGE_WORDS];

@@ -58,7 +58,7 @@ static bool has_breakpoint(const struct cpu *cpu, uint64_t linear)
 }
 
 static void fill_tlb(struct cpu *cpu, uint64_t linear, unsigned access,
-                     const struct translation *to, const uint8_t *host)
+                     const struct walked_page *to, const uint8_t *host)
 {
     if ((access & (ACCESS_SYSTEM | ACCESS_USER)) != 0)
         return;
@@ -77,6 +77,7 @@ static void fill_tlb(struct cpu *cpu, uint64_t linear, unsigned access,
         tlb_note_large(cpu, linear, to->shift);
     if (access & ACCESS_FETCH) {
         entry->fetch = tag;
+        tlb_note_fetch(cpu, linear, to->global);
         return;
     }
     if (cpu_checks_alignment(cpu) || has_breakpoint(cpu, linear))
@@ -101,7 +102,7 @@ static bool is_ram(const struct cpu *cpu, const struct piece *piece)
 static int translate(struct cpu *cpu, uint64_t linear, unsigned size, unsigned access,
                      struct piece *ret)
 {
-    struct translation to;
+    struct walked_page to;
     int step = paging_walk(cpu, linear, access, &to);
     if (step != STEP_NEXT)
         return step;

@@ -227,6 +227,6 @@ int op_cache_line(struct cpu *cpu, const struct op *op)
         step = fault_code(cpu, (op->flags & OP_STACK) ? VECTOR_SS : VECTOR_GP, 0);
     if (step != STEP_NEXT)
         return step;
-    struct translation to;
+    struct walked_page to;
     return paging_walk(cpu, linear, ACCESS_READ, &to);
 }

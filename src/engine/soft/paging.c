@@ -15,6 +15,7 @@ enum {
     PTE_A = 1 << 5,
     PTE_D = 1 << 6,
     PTE_PS = 1 << 7,
+    PTE_G = 1 << 8,
 };
 #define PTE_XD      (UINT64_C(1) << 63)
 #define PTE_ADDRESS UINT64_C(0x000ffffffffff000)
@@ -34,7 +35,7 @@ struct walk {
     uint64_t entry; /* last one read */
     uint64_t entry_gpa;
     uint64_t size; /* of the page found */
-    struct translation to;
+    struct walked_page to;
 };
 
 static bool is_user_access(const struct walk *walk)
@@ -144,7 +145,7 @@ static uint64_t reserved_bits(const struct walk *walk)
 static void begin(struct walk *walk)
 {
     struct cpu *cpu = walk->cpu;
-    walk->to = (struct translation){.user = true, .writable = true, .executable = true};
+    walk->to = (struct walked_page){.user = true, .writable = true, .executable = true};
     if (walk->format == FORMAT_LONG) {
         walk->level = 4;
         walk->table = cpu->cr3 & PTE_ADDRESS;
@@ -195,7 +196,7 @@ static int descend(struct walk *walk)
 static bool is_allowed(const struct walk *walk)
 {
     const struct cpu *cpu = walk->cpu;
-    const struct translation *to = &walk->to;
+    const struct walked_page *to = &walk->to;
     bool user = is_user_access(walk);
     if (user && !to->user)
         return false;
@@ -241,6 +242,7 @@ static int walk_once(struct walk *walk)
             return 0;
     }
     walk->to.dirty = (walk->entry & PTE_D) != 0;
+    walk->to.global = (walk->entry & PTE_G) != 0 && (walk->cpu->cr4 & CR4_PGE) != 0;
     walk->to.shift = (uint8_t)level_shift(walk);
     walk->to.gpa = base + (walk->linear & (walk->size - 1));
     return 1;
@@ -253,15 +255,16 @@ static enum format current_format(const struct cpu *cpu)
     return (cpu->cr4 & CR4_PAE) ? FORMAT_PAE : FORMAT_LEGACY;
 }
 
-int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct translation *ret)
+int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct walked_page *ret)
 {
     if ((cpu->cr0 & CR0_PG) == 0) {
-        *ret = (struct translation){.gpa = linear,
+        *ret = (struct walked_page){.gpa = linear,
                                     .user = true,
                                     .writable = true,
                                     .executable = true,
                                     .shift = 12,
-                                    .dirty = true};
+                                    .dirty = true,
+                                    .global = true};
         return STEP_NEXT;
     }
     struct walk walk = {

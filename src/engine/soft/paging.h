@@ -4,13 +4,14 @@
 
 #include "engine/soft/cpu.h"
 
-struct translation {
+struct walked_page {
     uint64_t gpa;    /* of the byte asked for */
     bool user;       /* page is U/S = 1 all the way */
     bool writable;   /* R/W = 1 all the way */
     bool executable; /* no XD on the way */
     uint8_t shift;   /* log2 of the page size: 12, 21, 22, 30 */
     bool dirty;      /* D is set: a write needs no update */
+    bool global;     /* a load of CR3 does not flush it */
 };
 
 /*
@@ -18,7 +19,7 @@ struct translation {
  * locked cmpxchg. 0, or STEP_FAULT with #PF in cpu->fault (a non-canonical address is the
  * caller's).
  */
-int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct translation *ret);
+int paging_walk(struct cpu *cpu, uint64_t linear, unsigned access, struct walked_page *ret);
 /* PAE paging: read the four PDPTEs of CR3; #GP(0) on reserved bits. */
 int paging_load_pdptes(struct cpu *cpu, uint64_t cr3);
 

@@ -18,7 +18,7 @@ enum { LINEAR = DATA_AT, ENTRY_AT = PT_AT + (DATA_AT >> 12) * 8 };
 /* The error code of an access, or NO_FAULT. */
 static int try_access(struct guest *g, uint64_t linear, unsigned access)
 {
-    struct translation to;
+    struct walked_page to;
     if (paging_walk(g->cpu, linear, access, &to) == STEP_NEXT)
         return NO_FAULT;
     assert_int_equal(g->cpu->fault.vector, VECTOR_PF);
@@ -27,9 +27,9 @@ static int try_access(struct guest *g, uint64_t linear, unsigned access)
     return (int)g->cpu->fault.code;
 }
 
-static struct translation walk(struct guest *g, uint64_t linear, unsigned access)
+static struct walked_page walk(struct guest *g, uint64_t linear, unsigned access)
 {
-    struct translation to;
+    struct walked_page to;
     assert_int_equal(paging_walk(g->cpu, linear, access, &to), STEP_NEXT);
     return to;
 }
@@ -160,7 +160,7 @@ static void large_pages_have_reserved_address_bits(void **state)
     struct guest *g = *state;
     uint64_t at = PD_AT + (LARGE_AT >> 21) * 8;
     uint64_t entry = guest_read64(g, at);
-    struct translation to = walk(g, LARGE_AT + 0x12345, ACCESS_READ);
+    struct walked_page to = walk(g, LARGE_AT + 0x12345, ACCESS_READ);
     assert_int_equal(to.gpa, LARGE_AT + 0x12345);
     assert_int_equal(to.shift, 21);
     guest_write64(g, at, entry | 0x1000); /* PAT */
@@ -267,7 +267,7 @@ static void legacy_paging_has_pages_of_4_mib(void **state)
     put32(g, TABLE_AT + 3 * 4, DATA_AT | PAGE_P);
     assert_int_equal(walk(g, AT, ACCESS_READ).gpa, DATA_AT);
     g->cpu->cr4 |= CR4_PSE;
-    struct translation to = walk(g, AT + 5, ACCESS_WRITE);
+    struct walked_page to = walk(g, AT + 5, ACCESS_WRITE);
     assert_int_equal(to.gpa, TABLE_AT + 0x3005);
     assert_int_equal(to.shift, 22);
     assert_int_equal(guest_read32(g, FREE_TABLES_AT + 3 * 4) & PAGE_D, PAGE_D);
@@ -297,7 +297,7 @@ static void pae_paging_starts_at_loaded_pointers(void **state)
     assert_int_equal(paging_load_pdptes(g->cpu, CR3), STEP_NEXT);
     guest_write64(g, CR3 + 8, 0); /* too late */
     assert_int_equal(try_access(g, LINEAR, ACCESS_WRITE), PF_W);
-    struct translation to = walk(g, (1 << 30) + LINEAR + 7, ACCESS_WRITE);
+    struct walked_page to = walk(g, (1 << 30) + LINEAR + 7, ACCESS_WRITE);
     assert_int_equal(to.gpa, LINEAR + 7);
     assert_int_equal(walk(g, (1 << 30) + LARGE_AT, ACCESS_READ).shift, 21);
     guest_write64(g, ENTRY_AT, LINEAR | PAGE_P | PAGE_XD);
@@ -335,7 +335,7 @@ static void without_paging_addresses_are_physical(void **state)
 {
     struct guest *g = *state;
     guest_use_protected(g, 0);
-    struct translation to = walk(g, UINT32_MAX, ACCESS_WRITE);
+    struct walked_page to = walk(g, UINT32_MAX, ACCESS_WRITE);
     assert_int_equal(to.gpa, UINT32_MAX);
     assert_true(to.user && to.writable && to.executable && to.dirty);
 }

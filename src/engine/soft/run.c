@@ -178,7 +178,7 @@ static int service(struct cpu *cpu)
 int run_find_block(struct cpu *cpu, struct block **ret)
 {
     uint64_t rip = cpu->rip;
-    uint64_t key = cpu->tlb->context << 8 | cpu->mode;
+    uint64_t key = tlb_code_context(cpu) << 8 | cpu->mode;
     struct recent *recent = &cpu->recent[(rip ^ (rip >> 12)) % RECENT_COUNT];
     if (recent->rip == rip && recent->key == key && recent->code == cpu->code &&
         recent->block != NULL &&
@@ -192,7 +192,7 @@ int run_find_block(struct cpu *cpu, struct block **ret)
     /* Its bytes need comparing at every run, or it is a lone instruction at the segment's limit. */
     if (atomic_load(&(*ret)->verify_epoch) != 0 || (*ret)->mode != cpu->mode)
         return STEP_NEXT;
-    *recent = (struct recent){rip, cpu->tlb->context << 8 | cpu->mode, cpu->code, *ret};
+    *recent = (struct recent){rip, tlb_code_context(cpu) << 8 | cpu->mode, cpu->code, *ret};
     return STEP_NEXT;
 }
 

@@ -13,6 +13,53 @@ static void clear_entries(struct tlb_entry *entry, uint64_t count)
     __asm__ volatile("rep stosq" : "+D"(entry), "+c"(words) : "a"(0) : "memory");
 }
 
+/* ---- which code is where ---- */
+
+static uint64_t fetched_bit(uint64_t linear)
+{
+    return ((linear >> 12) ^ (linear >> 25)) % FETCHED_BITS;
+}
+
+static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear)
+{
+    uint64_t bit = fetched_bit(linear);
+    return (fetched->word[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
+static void clear_fetched(struct fetched_pages *fetched)
+{
+    uint64_t *word = fetched->word;
+    uint64_t count = FETCHED_BITS / 64;
+    __asm__ volatile("rep stosq" : "+D"(word), "+c"(count) : "a"(0) : "memory");
+}
+
+void tlb_note_fetch(struct cpu *cpu, uint64_t linear, bool global)
+{
+    struct fetched_pages *fetched = cpu->cpl == 3 ? &cpu->tlb->fetched : &cpu->supervisor_fetched;
+    uint64_t bit = fetched_bit(linear);
+    fetched->word[bit / 64] |= UINT64_C(1) << (bit % 64);
+    if (cpu->cpl != 3 && !global)
+        cpu->supervisor_local = true;
+}
+
+uint64_t tlb_code_context(const struct cpu *cpu)
+{
+    return cpu->cpl == 3 ? cpu->tlb->context : cpu->supervisor_context;
+}
+
+/* CR3 changed, or entries that are not global went. */
+static void local_pages_went(struct cpu *cpu)
+{
+    if (cpu->supervisor_local)
+        cpu->supervisor_context = ++cpu->last_context;
+}
+
+static void begin_context(struct cpu *cpu, struct tlb *tlb)
+{
+    tlb->context = ++cpu->last_context;
+    clear_fetched(&tlb->fetched);
+}
+
 static void flush_table(struct cpu *cpu, struct tlb *tlb)
 {
     if (tlb->used <= TLB_MAX_USED) {
@@ -22,7 +69,7 @@ static void flush_table(struct cpu *cpu, struct tlb *tlb)
         clear_entries(tlb->entry, TLB_ENTRIES);
     }
     tlb->used = 0;
-    tlb->context = ++cpu->last_context;
+    begin_context(cpu, tlb);
 }
 
 int tlb_create(struct cpu *cpu)
@@ -34,6 +81,7 @@ int tlb_create(struct cpu *cpu)
     cpu->tables = tables;
     for (unsigned i = 0; i < TABLE_COUNT; i++)
         cpu->tables[i].context = ++cpu->last_context;
+    cpu->supervisor_context = ++cpu->last_context;
     for (unsigned i = 0; i < TLB_SLOTS; i++)
         cpu->slot_pcid[i] = NO_PCID;
     cpu->slot_pcid[0] = 0;
@@ -83,6 +131,7 @@ void tlb_switch(struct cpu *cpu, uint16_t pcid, bool keep)
     }
     if (!keep)
         flush_slot(cpu, slot);
+    local_pages_went(cpu);
     cpu->slot = slot;
     tlb_select(cpu);
 }
@@ -94,6 +143,9 @@ void tlb_flush_all(struct cpu *cpu)
     cpu->giant = 0;
     for (unsigned slot = 0; slot < TLB_SLOTS; slot++)
         flush_slot(cpu, slot);
+    clear_fetched(&cpu->supervisor_fetched);
+    cpu->supervisor_context = ++cpu->last_context;
+    cpu->supervisor_local = false;
 }
 
 void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
@@ -101,6 +153,7 @@ void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
     unsigned slot = find_slot(cpu, pcid);
     if (slot != TLB_SLOTS)
         flush_slot(cpu, slot);
+    local_pages_went(cpu);
 }
 
 /* ---- large pages: every 4 KiB of one may have an entry (Intel SDM vol. 3A § 4.10.4.1) ---- */
@@ -155,6 +208,8 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
         return;
     }
     bool large = is_in_large_page(cpu, linear);
+    if (large || was_fetched(&cpu->supervisor_fetched, linear))
+        cpu->supervisor_context = ++cpu->last_context;
     for (unsigned i = 0; i < TABLE_COUNT; i++) {
         struct tlb *tlb = &cpu->tables[i];
         if (tlb->used == 0)
@@ -163,7 +218,8 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
             flush_region(tlb, linear);
         else
             *tlb_entry(tlb, linear) = (struct tlb_entry){0};
-        tlb->context = ++cpu->last_context;
+        if (large || was_fetched(&tlb->fetched, linear))
+            tlb->context = ++cpu->last_context;
     }
 }
 

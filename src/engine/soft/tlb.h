@@ -36,8 +36,9 @@ struct tlb_entry {
 
 struct tlb {
     struct tlb_entry entry[TLB_ENTRIES];
-    uint64_t context; /* changes at every flush; part of the key of cpu->recent */
-    unsigned used;    /* entries filled since the last flush; > TLB_MAX_USED: list incomplete */
+    uint64_t context;             /* of user code: see tlb_code_context */
+    struct fetched_pages fetched; /* since `context` began; of user views */
+    unsigned used; /* entries filled since the last flush; > TLB_MAX_USED: list incomplete */
     uint16_t used_index[TLB_MAX_USED];
 };
 
@@ -62,6 +63,14 @@ void tlb_flush_all(struct cpu *cpu);
 void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid);
 /* The page of `linear`, whatever its size, in all slots and views. */
 void tlb_flush_page(struct cpu *cpu, uint64_t linear);
+/*
+ * Names the mapping of code that the current privilege sees: what was found for a linear address
+ * under this number is still there as long as the number is the same. For supervisor code it is one
+ * number whatever CR3 holds, as long as all of it was in global pages.
+ */
+uint64_t tlb_code_context(const struct cpu *cpu);
+/* An entry was filled for a fetch. */
+void tlb_note_fetch(struct cpu *cpu, uint64_t linear, bool global);
 /* An entry was filled from a page of 2^shift bytes, more than 4 KiB. */
 void tlb_note_large(struct cpu *cpu, uint64_t linear, unsigned shift);
 /* Forget every write tag: pages became code pages, or dirty logging restarted. */

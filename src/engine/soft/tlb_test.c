@@ -290,14 +290,17 @@ static void a_flush_changes_the_context(void **state)
     struct cpu *cpu = g->cpu;
     cpu->gpr[GPR_RBX] = DATA_AT;
     assert_int_equal(TRY(g, "\x4c\x8b\x03"), PORT_DONE); /* mov r8, [rbx] */
-    uint64_t context = cpu->tlb->context;
+    uint64_t context = tlb_code_context(cpu);
     assert_true(tlb_entry(cpu->tlb, DATA_AT)->read == tlb_tag(DATA_AT, 8));
-    tlb_flush_page(cpu, DATA_AT);
-    assert_true(cpu->tlb->context > context);
+    assert_int_equal(tlb_entry(cpu->tlb, DATA_AT)->read, tlb_tag(DATA_AT, 1));
+    tlb_flush_page(cpu, DATA_AT); /* no code there */
+    assert_int_equal(tlb_code_context(cpu), context);
     assert_int_equal(tlb_entry(cpu->tlb, DATA_AT)->read, 0);
-    context = cpu->tlb->context;
+    tlb_flush_page(cpu, CODE_AT);
+    assert_true(tlb_code_context(cpu) > context);
+    context = tlb_code_context(cpu);
     tlb_flush_all(cpu);
-    assert_true(cpu->tlb->context > context);
+    assert_true(tlb_code_context(cpu) > context);
     assert_int_equal(cpu->tlb->used, 0);
 }
 

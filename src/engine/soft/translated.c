@@ -40,7 +40,7 @@ static void prepare(struct cpu *cpu, bool with_vectors)
 {
     uint8_t level = vector_level(cpu);
     give_flags(cpu);
-    cpu->jump_key = cpu->tlb->context;
+    cpu->jump_key = tlb_code_context(cpu);
     if (with_vectors && level != VECTOR_NONE && !cpu->fpu_live)
         fpu_enter(cpu);
     cpu->vector_level = cpu->fpu_live ? level : (uint8_t)VECTOR_NONE;
@@ -78,8 +78,8 @@ static const uint8_t *go_on(struct cpu *cpu, struct link *link)
     if (link != NULL && generation == cpu->code_generation)
         translator_link(cpu, link, to);
     else
-        cpu->jump[rip % JUMP_COUNT] =
-            (struct jump){.rip = rip, .key = cpu->tlb->context, .host = to->entry_saved_poll};
+        cpu->jump[(rip ^ rip >> JUMP_FOLD) % JUMP_COUNT] =
+            (struct jump){.rip = rip, .key = tlb_code_context(cpu), .host = to->entry_saved_poll};
     prepare(cpu, false);
     return to->entry;
 }
