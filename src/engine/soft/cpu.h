@@ -214,8 +214,8 @@ struct jump {
     const uint8_t *host;
     uint64_t unused;
 };
-/* The index is (rip ^ rip >> JUMP_FOLD) % JUMP_COUNT. */
-enum { JUMP_COUNT = 1 << 14, JUMP_FOLD = 14, CPU_DELTAS = 16 };
+/* The index is rip % JUMP_COUNT. */
+enum { JUMP_COUNT = 1 << 14, CPU_DELTAS = 16 };
 
 /* From which pages instructions were fetched: bits by hash, never too few. */
 enum { FETCHED_BITS = 1 << 13 };

@@ -264,8 +264,7 @@ static void write_find_jump(struct work *work, void (*otherwise)(struct work *, 
     struct place now = place_of_cpu(offsetof(struct cpu, jump_key));
     rip.base = SCRATCH_A;
     key.base = SCRATCH_A;
-    assemble_rotate32(emit, SCRATCH_A, SCRATCH_ADDRESS, JUMP_FOLD);
-    assemble_registers(emit, false, OPCODE_XOR, SCRATCH_A, SCRATCH_ADDRESS);
+    assemble_registers(emit, false, OPCODE_LOAD, SCRATCH_A, SCRATCH_ADDRESS);
     assemble_group1(emit, false, GROUP_AND, SCRATCH_A, JUMP_COUNT - 1);
     assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_B, &now);
     assemble_shift_left32(emit, SCRATCH_A, JUMP_SHIFT);
@@ -378,7 +377,7 @@ static bool is_same_page(uint64_t a, uint64_t b)
 void write_far_exit(struct emit *emit, const struct translator *translator, uint64_t target,
                     bool flags_saved)
 {
-    size_t entry = ((target ^ target >> JUMP_FOLD) % JUMP_COUNT) * sizeof(struct jump);
+    size_t entry = (target % JUMP_COUNT) * sizeof(struct jump);
     struct place rip = place_of_cpu(jump_field(entry + offsetof(struct jump, rip)));
     struct place key = place_of_cpu(jump_field(entry + offsetof(struct jump, key)));
     struct place host = place_of_cpu(jump_field(entry + offsetof(struct jump, host)));

@@ -78,7 +78,7 @@ static const uint8_t *go_on(struct cpu *cpu, struct link *link)
     if (link != NULL && generation == cpu->code_generation)
         translator_link(cpu, link, to);
     else
-        cpu->jump[(rip ^ rip >> JUMP_FOLD) % JUMP_COUNT] =
+        cpu->jump[rip % JUMP_COUNT] =
             (struct jump){.rip = rip, .key = tlb_code_context(cpu), .host = to->entry_saved_poll};
     prepare(cpu, false);
     return to->entry;
