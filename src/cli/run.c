@@ -163,6 +163,20 @@ static int take_translate(void *command, const char *value)
     return 0;
 }
 
+static int take_trace_code(void *command, const char *value)
+{
+    struct machine_config *machine = &((struct run_command *)command)->worker.machine;
+
+    if (machine->code_trace != NULL)
+        return usage_error("trace-code", value, "it was named before");
+    machine->code_trace = fopen(value, "we");
+    if (machine->code_trace == NULL) {
+        cli_error("%s: %s", value, strerrordesc_np(errno));
+        return WORKER_EXIT_IMAGE;
+    }
+    return 0;
+}
+
 static int take_serial(void *command, const char *value)
 {
     struct serial_config *serial = &((struct run_command *)command)->worker.serial;
@@ -287,6 +301,8 @@ const struct cli_option run_options[] = {
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
     {"translate", 0, CLI_WORDS, "WHICH", "hot always never",
      "guest code to translate: hot, always or never (default hot)", take_translate},
+    {"trace-code", 0, CLI_FILE, "FILE", NULL, "write what is translated there, guest and host code",
+     take_trace_code},
     {"debug-exit", 0, CLI_FLAG, NULL, NULL, "a write to port 0xf4 ends the guest", take_debug_exit},
     {"test-devices", 0, CLI_FLAG, NULL, NULL, "what bare-metal test images expect",
      take_test_devices},

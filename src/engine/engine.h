@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/reason.h"
 #include "engine/exit.h"
@@ -56,6 +57,7 @@ struct engine_config {
     /* MSRs of this range, bounds included, leave by ENGINE_EXIT_MSR_…; 0..0 means none. */
     uint32_t exit_msr_first, exit_msr_last;
     enum engine_translate translate;
+    FILE *code_trace;   /* every translation is written there as text; NULL: none is */
     int64_t tsc_offset; /* guest TSC = host TSC + this, until the guest writes its own */
 };
 

@@ -59,6 +59,7 @@ int machine_create_processors(struct machine *machine, struct reason *reason)
         .vcpu_count = machine->config.vcpu_count,
         .cpu_level = machine->config.cpu_level,
         .translate = machine->config.translate,
+        .code_trace = machine->config.code_trace,
         .tsc_offset = machine->tsc_offset,
     };
 

@@ -221,6 +221,8 @@ static bool add(struct code_cache *code, struct block *block)
     if (work.emit.full || !translator_keep(translator, work.made))
         return false;
     translator->used = (size_t)(work.emit.at - translator->writable);
+    if (code->partition->config.code_trace != NULL)
+        translation_trace(code->partition->config.code_trace, translator, work.made);
     atomic_store_explicit(&block->translation, work.made, memory_order_release);
     return true;
 }

@@ -2,6 +2,7 @@
 #ifndef SOFT_TRANSLATE_PRIVATE_H
 #define SOFT_TRANSLATE_PRIVATE_H
 
+#include <stdio.h>
 #include <Zydis/Zydis.h>
 
 #include "engine/soft/assemble.h"
@@ -138,6 +139,12 @@ struct work {
 
 /* Remember whose the code is, which begins behind all others. False: too many. */
 bool translator_keep(struct translator *translator, struct translation *made);
+
+/* ---- translate_trace.c ---- */
+
+/* Guest and host code, as text. */
+void translation_trace(FILE *to, const struct translator *translator,
+                       const struct translation *made);
 
 /* ---- translate_plan.c ---- */
 
