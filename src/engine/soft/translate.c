@@ -1,8 +1,7 @@
 /*
  * One translation, from front to end:
  *
- *     poll of entry_saved_poll, flags from cpu->saved_flags    when the block needs its flags
- *     poll of entry_poll                                       when it does not
+ *     ways in: flags put where the first instruction wants them, a poll of cpu->pending
  *     door, and the instructions
  *     stubs: each interprets one instruction and goes on behind it
  *     ways out of the block, and what the polls lead to
@@ -27,35 +26,74 @@ static uint8_t *write_poll(struct work *work)
     return assemble_jump_if(&work->emit, CONDITION_NE);
 }
 
-/* Where the polls jump to when something is pending; NULL: there is no such poll. */
-struct polls {
-    uint8_t *saved, *dead;
+/*
+ * What the flags are to the block. When it needs them, its first instruction that does anything
+ * with them either reads them, or has to put them aside: they had better be where it wants them.
+ */
+enum entry_kind { ENTRY_DEAD, ENTRY_LIVE, ENTRY_SAVED };
+
+static bool looks_up(const struct reach *reach)
+{
+    return reach->size != 0 && (reach->group == NO_GROUP || reach->first);
+}
+
+static enum entry_kind entry_kind(const struct work *work)
+{
+    if (!work->plan[0].flags_needed_before)
+        return ENTRY_DEAD;
+    for (unsigned i = 0; i < work->block->count; i++) {
+        const struct plan *plan = &work->plan[i];
+        bool aside = looks_up(&plan->reach[REACH_OPERAND]) || looks_up(&plan->reach[REACH_STACK]) ||
+                     plan->kind == KIND_INTERPRET;
+        if (aside)
+            return ENTRY_SAVED;
+        if (plan->reads_flags || plan->writes_flags)
+            return ENTRY_LIVE;
+    }
+    return ENTRY_LIVE;
+}
+
+/* A poll whose jump, when something is pending, is set later. */
+struct poll {
+    uint8_t *site; /* NULL: there is none */
+    bool saved;
 };
 
-static void write_entries(struct work *work, struct polls *polls)
+static void write_door(struct work *work)
+{
+    assemble_align(&work->emit, DOOR_ALIGNMENT, 0);
+    work->made->door = work->emit.at;
+    assemble_align(&work->emit, DOOR_ALIGNMENT, DOOR_SIZE);
+}
+
+/* In the order in which they fall into each other; the door is behind them all. */
+static struct poll write_entries(struct work *work, enum entry_kind kind)
 {
     const struct translator *translator = work->translator;
+    struct translation *made = work->made;
     struct emit *emit = &work->emit;
-    bool needed = work->plan[0].flags_needed_before;
-    *polls = (struct polls){0};
+    struct poll poll = {.saved = kind != ENTRY_DEAD};
     assemble_align(emit, ENTRY_ALIGNMENT, 0);
-    if (needed) {
-        work->made->entry_saved_poll = executable(translator, emit->at);
-        polls->saved = write_poll(work);
-        work->made->entry_saved = executable(translator, emit->at);
-        assemble_restore_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_A);
-    } else {
-        work->made->entry_poll = executable(translator, emit->at);
-        work->made->entry_saved_poll = work->made->entry_poll;
-        polls->dead = write_poll(work);
+    if (kind == ENTRY_SAVED) {
+        made->entry = executable(translator, emit->at);
+        assemble_save_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
     }
-    assemble_align(emit, DOOR_ALIGNMENT, 0);
-    work->made->door = emit->at;
-    work->made->entry = executable(translator, emit->at);
-    if (!needed)
-        work->made->entry_saved = work->made->entry;
-    assemble_align(emit, DOOR_ALIGNMENT, DOOR_SIZE);
-    work->flags = FLAGS_LIVE;
+    made->entry_saved_poll = executable(translator, emit->at);
+    poll.site = write_poll(work);
+    made->entry_saved = executable(translator, emit->at);
+    if (kind == ENTRY_LIVE)
+        assemble_restore_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_A);
+    write_door(work);
+    if (kind != ENTRY_SAVED)
+        made->entry = executable(translator, made->door);
+    if (kind == ENTRY_SAVED)
+        made->entry_poll = made->entry; /* by way of the poll */
+    else if (kind == ENTRY_DEAD)
+        made->entry_poll = made->entry_saved_poll;
+    if (kind == ENTRY_DEAD)
+        made->entry_saved = made->entry;
+    work->flags = kind == ENTRY_SAVED ? FLAGS_SAVED : FLAGS_LIVE;
+    return poll;
 }
 
 /* ---- behind the instructions ---- */
@@ -93,6 +131,8 @@ static void write_stub(struct work *work, unsigned i, uint8_t **tail)
         write_branch_to(&work->emit, work->stub[i].site[site], work->emit.at);
     assemble_constant(&work->emit, SCRATCH_ADDRESS, i);
     uint8_t *call = assemble_call(&work->emit);
+    if (work->stub[i].held != NO_GROUP)
+        write_held_again(work, work->stub[i].held);
     write_branch_to(&work->emit, assemble_jump(&work->emit), work->stub[i].resume);
     if (tail[kind] == NULL) {
         tail[kind] = work->emit.at;
@@ -140,19 +180,19 @@ static void write_live_poll(struct work *work)
     (void)write_return_to_start(work, work->translator->routine.go_live);
 }
 
-static void write_behind(struct work *work, const struct polls *polls)
+static void write_behind(struct work *work, enum entry_kind kind, struct poll poll)
 {
     const struct routines *routine = &work->translator->routine;
     write_stubs(work);
     for (unsigned i = 0; i < work->exit_count; i++)
         write_exit_stub(work, &work->exit[i]);
-    work->made->leave = write_return_to_start(work, routine->go_live);
-    if (polls->dead != NULL)
-        write_branch_to(&work->emit, polls->dead, work->made->leave);
-    if (polls->saved != NULL) {
-        write_branch_to(&work->emit, polls->saved, write_return_to_start(work, routine->go_saved));
+    uint8_t *saved = NULL;
+    if (kind != ENTRY_DEAD)
+        saved = write_return_to_start(work, routine->go_saved);
+    work->made->leave = kind == ENTRY_SAVED ? saved : write_return_to_start(work, routine->go_live);
+    write_branch_to(&work->emit, poll.site, poll.saved ? saved : work->made->leave);
+    if (kind == ENTRY_LIVE)
         write_live_poll(work);
-    }
 }
 
 /* ---- all of it ---- */
@@ -160,9 +200,9 @@ static void write_behind(struct work *work, const struct polls *polls)
 static void write_block(struct work *work)
 {
     const struct block *block = work->block;
-    struct polls polls;
+    enum entry_kind kind = entry_kind(work);
     work->made->base = executable(work->translator, work->emit.at);
-    write_entries(work, &polls);
+    struct poll poll = write_entries(work, kind);
     work->open = true;
     for (unsigned i = 0; i < block->count; i++) {
         work->made->op_start[i] =
@@ -173,7 +213,7 @@ static void write_block(struct work *work)
         write_exit(work, block->rip + block->length);
     work->made->op_start[block->count] =
         (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
-    write_behind(work, &polls);
+    write_behind(work, kind, poll);
     work->made->length = (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
 }
 
@@ -197,6 +237,7 @@ static void start(struct work *work)
                                .end = translator->writable + TRANSLATOR_SIZE};
     work->again = false;
     work->level = VECTOR_NONE;
+    work->held = NO_GROUP;
     work->exit_count = 0;
     memset(work->stub, 0, sizeof(work->stub));
     plan_block(work);

@@ -15,6 +15,7 @@ void write_flags_aside(struct work *work)
         return;
     if (work->plan[work->current].flags_needed_before) {
         assemble_save_flags(&work->emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
+        work->held = NO_GROUP;
         work->flags = FLAGS_SAVED;
         work->stub[work->current].saved = true;
     } else {
@@ -56,10 +57,9 @@ unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch)
 }
 
 /* The displacement alone, or one too large for an instruction: from a register. */
-static void write_far_address(struct work *work, const struct op *op, unsigned reg)
+static void write_far_address(struct work *work, const struct op *op, bool wide, unsigned reg)
 {
     struct emit *emit = &work->emit;
-    bool wide = op->address_width == 8;
     assemble_constant(emit, reg, wide ? op->disp : (uint32_t)op->disp);
     if (op->base != GPR_ZERO) {
         struct place sum = {.base = (uint8_t)reg,
@@ -74,12 +74,12 @@ static void write_far_address(struct work *work, const struct op *op, unsigned r
     }
 }
 
-void write_address(struct work *work, const struct op *op, unsigned reg)
+void write_address(struct work *work, const struct op *op, bool wide, unsigned reg)
 {
     bool near = (int64_t)op->disp == (int32_t)op->disp;
     bool bare = op->base == GPR_ZERO && op->index == GPR_ZERO;
     if (bare || !near) {
-        write_far_address(work, op, reg);
+        write_far_address(work, op, wide, reg);
         return;
     }
     struct place place = {.base = NO_REGISTER, .index = NO_REGISTER, .disp = (int32_t)op->disp};
@@ -89,7 +89,7 @@ void write_address(struct work *work, const struct op *op, unsigned reg)
         place.index = (uint8_t)write_fetch(work, op->index, SCRATCH_A);
         place.scale = op->scale;
     }
-    assemble_memory(&work->emit, op->address_width == 8, OPCODE_LEA, reg, &place);
+    assemble_memory(&work->emit, wide, OPCODE_LEA, reg, &place);
 }
 
 void write_segment_base(struct work *work, const struct op *op)
@@ -134,17 +134,22 @@ static const struct place entry_delta = {
 
 /* ---- accesses ---- */
 
-static struct place place_of_delta(const struct reach *reach)
+static struct place place_of_delta(unsigned group)
 {
-    return place_of_cpu(offsetof(struct cpu, delta) +
-                        (reach->group % CPU_DELTAS) * sizeof(uint64_t));
+    return place_of_cpu(offsetof(struct cpu, delta) + (group % CPU_DELTAS) * sizeof(uint64_t));
+}
+
+void write_held_again(struct work *work, unsigned group)
+{
+    struct place delta = place_of_delta(group);
+    assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &delta);
 }
 
 /* R13 = distance from guest to host addresses, for all accesses of the group. */
 static void write_group_look_up(struct work *work, const struct reach *reach)
 {
     const struct group *group = &work->group[reach->group];
-    struct place delta = place_of_delta(reach);
+    struct place delta = place_of_delta(reach->group);
     write_flags_aside(work);
     struct place low =
         place_at(write_fetch(work, reach->base, SCRATCH_ADDRESS), group->low - reach->moved);
@@ -156,16 +161,18 @@ static void write_group_look_up(struct work *work, const struct reach *reach)
 
 static struct place write_group_reach(struct work *work, const struct reach *reach)
 {
-    struct place delta = place_of_delta(reach);
+    struct place delta = place_of_delta(reach->group);
     if (reach->first)
         write_group_look_up(work, reach);
-    else
+    else if (work->held != reach->group)
         assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &delta);
+    work->held = reach->group;
     struct place place = {.base = (uint8_t)write_fetch(work, reach->base, SCRATCH_A),
                           .index = SCRATCH_ADDRESS,
                           .disp = reach->disp};
     if (place.base != SCRATCH_A)
         return place;
+    work->held = NO_GROUP;
     assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &place);
     return place_at(SCRATCH_ADDRESS, 0);
 }
@@ -176,9 +183,10 @@ struct place write_reach(struct work *work, unsigned which)
     if (reach->group != NO_GROUP)
         return write_group_reach(work, reach);
     write_flags_aside(work);
+    work->held = NO_GROUP;
     if (which == REACH_OPERAND) {
         const struct op *op = &work->block->op[work->current];
-        write_address(work, op, SCRATCH_ADDRESS);
+        write_address(work, op, op->address_width == 8, SCRATCH_ADDRESS);
         write_segment_base(work, op);
     } else {
         struct place place = place_at(write_fetch(work, reach->base, SCRATCH_ADDRESS), reach->disp);

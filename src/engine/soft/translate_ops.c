@@ -30,6 +30,7 @@ static void write_kind_interpret(struct work *work)
                     saved ? routine->interpret_saved : routine->interpret_live);
     work->flags = FLAGS_LIVE;
     work->level = VECTOR_NONE;
+    work->held = NO_GROUP;
 }
 
 /* ---- copying ---- */
@@ -116,13 +117,14 @@ static void write_pointers(struct work *work)
     struct place instruction = place_of_cpu(offsetof(struct cpu, x87.instruction));
     struct place data = place_of_cpu(offsetof(struct cpu, x87.data));
     struct place opcode = place_of_cpu(offsetof(struct cpu, x87.opcode));
+    work->held = NO_GROUP;
     assemble_constant(&work->emit, SCRATCH_ADDRESS, work->block->rip + op->offset);
     assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &instruction);
     assemble_constant(&work->emit, SCRATCH_ADDRESS, op->thunk->opcode);
     assemble_memory16(&work->emit, OPCODE_STORE, SCRATCH_ADDRESS, &opcode);
     if (work->plan[work->current].reach[REACH_OPERAND].size == 0)
         return;
-    write_address(work, op, SCRATCH_ADDRESS);
+    write_address(work, op, op->address_width == 8, SCRATCH_ADDRESS);
     assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &data);
 }
 
@@ -155,6 +157,8 @@ static bool write_kind_copy(struct work *work)
     }
     if (plan->writes_flags)
         work->flags = FLAGS_LIVE;
+    if (borrowed.count == 3)
+        work->held = NO_GROUP;
     if (plan->sets_pointers && !plan->leaves_pointers)
         write_pointers(work);
     return true;
@@ -165,12 +169,13 @@ static void write_kind_lea(struct work *work)
     const struct op *op = current_op(work);
     unsigned gpr = op->reg / 8;
     unsigned to = gpr == GPR_RSP ? HOST_RSP : gpr;
-    bool direct = gpr < GPR_R12 && op->width == 8 && op->address_width == 8;
-    if (direct) {
-        write_address(work, op, to);
+    work->held = NO_GROUP;
+    bool wide = op->width == 8 && op->address_width == 8;
+    if (gpr < GPR_R12 && op->width != 2) {
+        write_address(work, op, wide, to);
         return;
     }
-    write_address(work, op, SCRATCH_ADDRESS);
+    write_address(work, op, op->address_width == 8, SCRATCH_ADDRESS);
     if (gpr >= GPR_R12) {
         struct place place = place_of_gpr(gpr);
         if (op->width == 2)
@@ -295,9 +300,11 @@ static void write_read_target(struct work *work)
     write_flags_aside(work);
     if (op->flags & OP_MEMORY) {
         struct place target = write_reach(work, REACH_OPERAND);
+        work->held = NO_GROUP;
         assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &target);
         return;
     }
+    work->held = NO_GROUP;
     unsigned from = write_fetch(work, op->rm / 8, SCRATCH_ADDRESS);
     if (from != SCRATCH_ADDRESS)
         assemble_registers(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, from);
@@ -489,4 +496,5 @@ void write_op(struct work *work, unsigned index)
     work->stub[index].saved = work->flags == FLAGS_SAVED;
     write_kind(work, work->plan[index].kind);
     work->stub[index].resume = work->emit.at;
+    work->stub[index].held = work->held;
 }

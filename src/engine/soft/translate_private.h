@@ -119,6 +119,7 @@ struct work {
     struct group group[MAX_GROUPS];
     enum flags_place flags;
     uint8_t level;                   /* enum vector_level already looked at */
+    uint8_t held;                    /* the group whose distance is in R13 as well, or NO_GROUP */
     bool open;                       /* the code written last goes on to what follows */
     bool refused[TRANSLATE_MAX_OPS]; /* could not be encoded anew */
     bool again;                      /* one more was refused */
@@ -130,6 +131,7 @@ struct work {
         unsigned count;
         uint8_t *resume;
         bool saved;
+        uint8_t held; /* behind it */
     } stub[TRANSLATE_MAX_OPS];
     struct exit_plan exit[TRANSLATE_MAX_EXITS];
     unsigned exit_count;
@@ -166,13 +168,15 @@ void write_to_stub(struct work *work, unsigned condition);
 /* Let the distance at `site` lead to `target`. */
 void write_branch_to(struct emit *emit, uint8_t *site, const uint8_t *target);
 /* The address of op's memory operand (without its segment for LEA) to `reg`. */
-void write_address(struct work *work, const struct op *op, unsigned reg);
+void write_address(struct work *work, const struct op *op, bool wide, unsigned reg);
 void write_segment_base(struct work *work, const struct op *op);
 /*
  * Where the bytes of the current instruction's access are, looked up; or to the stub. The place
  * uses R13; R14 and R15 are free behind it. Changes the flags unless the look-up was shared.
  */
 struct place write_reach(struct work *work, unsigned which);
+/* R13 = the distance of a group whose first access is past. */
+void write_held_again(struct work *work, unsigned group);
 /* The host register that holds a guest register, loaded to `scratch` if it lives in memory. */
 unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch);
 

@@ -54,7 +54,7 @@ struct translation {
     struct block *block;
     /* Where to go in, in the executable mapping: with the flags live or saved, polling or not. */
     const uint8_t *entry, *entry_poll, *entry_saved, *entry_saved_poll;
-    uint8_t *door;  /* five bytes at `entry` that do nothing, in the writable mapping */
+    uint8_t *door;  /* five bytes behind the entries that do nothing, in the writable mapping */
     uint8_t *leave; /* what they become a jump to */
     uint32_t length;
     uint32_t *op_start; /* of each instruction, from `base`; one more for the end */
