@@ -148,6 +148,26 @@ void assemble_shift_left32(struct emit *emit, unsigned reg, unsigned count)
     put(emit, count);
 }
 
+void assemble_shift_right32(struct emit *emit, unsigned reg, unsigned count)
+{
+    assemble_registers(emit, false, 0xc1, 5, reg);
+    put(emit, count);
+}
+
+void assemble_group1_field(struct emit *emit, unsigned operation, size_t offset, int32_t value)
+{
+    struct place place = place_of_cpu(offset);
+    assemble_memory(emit, false, 0x81, operation, &place);
+    put32(emit, value);
+}
+
+void assemble_test_field(struct emit *emit, size_t offset, int32_t value)
+{
+    struct place place = place_of_cpu(offset);
+    assemble_memory(emit, false, 0xf7, 0, &place);
+    put32(emit, value);
+}
+
 /* ---- flags ---- */
 
 void assemble_save_flags(struct emit *emit, size_t offset, unsigned scratch)

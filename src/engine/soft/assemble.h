@@ -40,10 +40,13 @@ enum opcode {
     OPCODE_LOAD = 0x8b,
     OPCODE_STORE = 0x89, /* r/m, reg */
     OPCODE_LEA = 0x8d,
+    OPCODE_STORE8 = 0x88, /* RAX to RBX, R8 to R15 */
+    OPCODE_TEST = 0x85,
+    OPCODE_MOVZX8 = 0x0fb6,
     OPCODE_MOVZX16 = 0x0fb7,
 };
 
-enum condition { CONDITION_B = 2, CONDITION_E = 4, CONDITION_NE = 5 };
+enum condition { CONDITION_B = 2, CONDITION_E = 4, CONDITION_NE = 5, CONDITION_A = 7 };
 
 /* Operand size 8 when `wide`, else 4. */
 void assemble_memory(struct emit *emit, bool wide, unsigned opcode, unsigned reg,
@@ -60,6 +63,10 @@ void assemble_constant(struct emit *emit, unsigned reg, uint64_t value);
 void assemble_store_constant(struct emit *emit, const struct place *place, int32_t value);
 /* RORX r32, r32: flags stay. BMI2. */
 void assemble_rotate32(struct emit *emit, unsigned to, unsigned from, unsigned count);
+/* Group 1 and TEST on 4 bytes of the vCPU. */
+void assemble_group1_field(struct emit *emit, unsigned operation, size_t offset, int32_t value);
+void assemble_test_field(struct emit *emit, size_t offset, int32_t value);
+void assemble_shift_right32(struct emit *emit, unsigned reg, unsigned count);
 void assemble_shift_left32(struct emit *emit, unsigned reg, unsigned count);
 
 /* The arithmetic flags to and from a field, in the form of LAHF and SETO; `scratch` is changed. */

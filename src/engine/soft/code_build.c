@@ -205,6 +205,19 @@ static unsigned lesser(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
+/* Nothing is delivered within a block, so that an STI may have the one instruction behind it there.
+ */
+static void join_sti(struct draft *draft, uint32_t mode, unsigned limit)
+{
+    struct op *last = &draft->op[draft->count - 1];
+    if (draft->count > 1 && last[-1].run == op_sti && (mode & MODE_LONG) != 0) {
+        last[-1].run = op_sti_within;
+        draft->ends = true;
+    } else if (last->run == op_sti && (mode & MODE_LONG) != 0 && draft->count < limit) {
+        draft->ends = false;
+    }
+}
+
 /* Decode instructions of one page. False: there was no room for a thunk. */
 static bool draft_page(struct code_cache *code, const struct fetch *fetch, struct draft *draft)
 {
@@ -224,6 +237,7 @@ static bool draft_page(struct code_cache *code, const struct fetch *fetch, struc
         draft->length += op->length;
         draft->count++;
         draft->ends = result == DECODE_ENDS;
+        join_sti(draft, fetch->mode, limit);
     }
     return true;
 }

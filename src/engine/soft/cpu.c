@@ -49,7 +49,7 @@ void cpu_set_flags(struct cpu *cpu, uint64_t flags)
     cpu->flags = flags | FLAG_FIXED;
     if (changed & (FLAG_TF | FLAG_AC | FLAG_RF | FLAG_VM))
         cpu_mode_changed(cpu);
-    if (changed & FLAG_IF)
+    if ((changed & flags & FLAG_IF) != 0 && lapic_has_request(cpu))
         atomic_fetch_or(&cpu->pending, PENDING_INTERRUPT);
 }
 

@@ -148,11 +148,17 @@ static void view_follows_the_registers(void **state)
     assert_ptr_equal(cpu->tlb, &cpu->tables[VIEW_USER_ALIGNED]);
 }
 
-static void change_of_if_asks_for_a_look_at_interrupts(void **state)
+static void set_if_asks_for_a_look_at_what_waits(void **state)
 {
     struct guest *g = *state;
     atomic_store(&g->cpu->pending, 0);
     cpu_set_flags(g->cpu, g->cpu->flags | FLAG_ZF);
+    assert_int_equal(atomic_load(&g->cpu->pending), 0);
+    cpu_set_flags(g->cpu, FLAG_IF);
+    assert_int_equal(atomic_load(&g->cpu->pending), 0);
+    cpu_set_flags(g->cpu, 0);
+    atomic_store(&g->cpu->lapic.irr[2], 1);
+    cpu_set_flags(g->cpu, FLAG_FIXED);
     assert_int_equal(atomic_load(&g->cpu->pending), 0);
     cpu_set_flags(g->cpu, FLAG_IF);
     assert_int_equal(atomic_load(&g->cpu->pending), PENDING_INTERRUPT);
@@ -170,7 +176,7 @@ int main(void)
         TEST(mode_follows_the_registers),
         TEST(traps_and_breakpoints_make_single_instructions),
         TEST(view_follows_the_registers),
-        TEST(change_of_if_asks_for_a_look_at_interrupts),
+        TEST(set_if_asks_for_a_look_at_what_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

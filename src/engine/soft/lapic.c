@@ -120,6 +120,15 @@ static uint32_t processor_priority(const struct lapic *lapic)
     return (lapic->tpr & 0xf0) >= service ? lapic->tpr : service;
 }
 
+bool lapic_has_request(const struct cpu *cpu)
+{
+    uint32_t any = 0;
+    for (unsigned i = 0; i < 8; i++)
+        any |= atomic_load_explicit(&cpu->lapic.irr[i], memory_order_relaxed);
+    return any != 0 || atomic_load_explicit(&cpu->extint_line, memory_order_relaxed) ||
+           cpu->extint_ready;
+}
+
 int lapic_pending_vector(struct cpu *cpu)
 {
     int vector = highest_requested(&cpu->lapic);

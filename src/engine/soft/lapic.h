@@ -54,6 +54,8 @@ void lapic_write_cr8(struct cpu *cpu, uint64_t value);
 
 /* The vector that would be delivered now (above PPR), or -1. */
 int lapic_pending_vector(struct cpu *cpu);
+/* Something waits to be delivered once IF is set: maybe, for what the priorities say of it. */
+bool lapic_has_request(const struct cpu *cpu);
 /* Deliver it: IRR → ISR, unless it ends by itself. */
 void lapic_accept(struct cpu *cpu, int vector);
 /* LINT0 passes the 8259's INTR: APIC disabled, or LINT0 unmasked in ExtINT mode. */

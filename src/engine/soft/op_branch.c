@@ -191,6 +191,17 @@ int op_cli(struct cpu *cpu, const struct op *op)
     return STEP_NEXT;
 }
 
+int op_sti_within(struct cpu *cpu, const struct op *op)
+{
+    (void)op;
+    if (!may_change_if(cpu))
+        return fault_code(cpu, VECTOR_GP, 0);
+    cpu->flags |= FLAG_IF;
+    if (lapic_has_request(cpu))
+        atomic_fetch_or(&cpu->pending, PENDING_INTERRUPT);
+    return STEP_NEXT;
+}
+
 int op_sti(struct cpu *cpu, const struct op *op)
 {
     if (!may_change_if(cpu))

@@ -83,6 +83,8 @@ int op_too_long(struct cpu *cpu, const struct op *op);
 int op_hlt(struct cpu *cpu, const struct op *op);
 int op_cli(struct cpu *cpu, const struct op *op);
 int op_sti(struct cpu *cpu, const struct op *op);
+/* One whose block has exactly one more instruction: nothing is delivered between the two. */
+int op_sti_within(struct cpu *cpu, const struct op *op);
 int op_pause(struct cpu *cpu, const struct op *op);
 int op_bound(struct cpu *cpu, const struct op *op);
 

@@ -37,6 +37,11 @@ static bool looks_up(const struct reach *reach)
     return reach->size != 0 && (reach->group == NO_GROUP || reach->first);
 }
 
+static bool touches_aside(enum kind kind)
+{
+    return kind == KIND_INTERPRET || (kind >= KIND_STOS && kind <= KIND_SWAPGS);
+}
+
 static enum entry_kind entry_kind(const struct work *work)
 {
     if (!work->plan[0].flags_needed_before)
@@ -44,7 +49,7 @@ static enum entry_kind entry_kind(const struct work *work)
     for (unsigned i = 0; i < work->block->count; i++) {
         const struct plan *plan = &work->plan[i];
         bool aside = looks_up(&plan->reach[REACH_OPERAND]) || looks_up(&plan->reach[REACH_STACK]) ||
-                     plan->kind == KIND_INTERPRET;
+                     touches_aside(plan->kind);
         if (aside)
             return ENTRY_SAVED;
         if (plan->reads_flags || plan->writes_flags)

@@ -94,6 +94,16 @@ static void follow(const struct plan *plan, const struct op *op, struct open_gro
     case KIND_LEA:
         move(open, op->reg / 8, lea_step(op));
         break;
+    case KIND_STOS:
+    case KIND_MOVS:
+        move(open, GPR_RDI, 0);
+        move(open, GPR_RSI, 0);
+        move(open, GPR_RCX, 0);
+        break;
+    case KIND_POPF:
+        move(open, GPR_RSP, 8);
+        break;
+    case KIND_PUSHF:
     case KIND_PUSH:
     case KIND_PUSH_CONSTANT:
         move(open, GPR_RSP, -8);

@@ -108,20 +108,14 @@ enum { ENTRY_SHIFT = 5, INDEX_MASK = (TLB_ENTRIES - 1) << ENTRY_SHIFT };
 _Static_assert(sizeof(struct tlb_entry) == 1 << ENTRY_SHIFT, "the shift of an index");
 _Static_assert(offsetof(struct tlb, entry) == 0, "the table begins with its entries");
 
-/*
- * R13 = guest address of `size` bytes: to the stub unless the TLB has them all. R14 is then the
- * entry. Changes R15 and the flags.
- */
-static void write_look_up(struct work *work, unsigned size, bool write)
+void write_look_up(struct work *work, bool write)
 {
     enum { GROUP_OR = 1, GROUP_AND = 4 };
     struct emit *emit = &work->emit;
-    struct place last = place_at(SCRATCH_ADDRESS, (int32_t)size - 1);
     struct place table = place_of_cpu(offsetof(struct cpu, tlb));
     struct place tag = place_at(SCRATCH_A, (int32_t)(write ? offsetof(struct tlb_entry, write)
                                                            : offsetof(struct tlb_entry, read)));
     assemble_rotate32(emit, SCRATCH_A, SCRATCH_ADDRESS, 12 - ENTRY_SHIFT);
-    assemble_memory(emit, true, OPCODE_LEA, SCRATCH_B, &last);
     assemble_group1(emit, false, GROUP_AND, SCRATCH_A, INDEX_MASK);
     assemble_group1(emit, true, GROUP_OR, SCRATCH_B, (int32_t)~PAGE_MASK);
     assemble_memory(emit, true, OPCODE_ADD, SCRATCH_A, &table);
@@ -129,8 +123,15 @@ static void write_look_up(struct work *work, unsigned size, bool write)
     write_to_stub(work, CONDITION_NE);
 }
 
-static const struct place entry_delta = {
+const struct place translate_entry_delta = {
     .base = SCRATCH_A, .index = NO_REGISTER, .disp = (int32_t)offsetof(struct tlb_entry, delta)};
+
+static void write_look_up_size(struct work *work, unsigned size, bool write)
+{
+    struct place last = place_at(SCRATCH_ADDRESS, (int32_t)size - 1);
+    assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_B, &last);
+    write_look_up(work, write);
+}
 
 /* ---- accesses ---- */
 
@@ -154,8 +155,8 @@ static void write_group_look_up(struct work *work, const struct reach *reach)
     struct place low =
         place_at(write_fetch(work, reach->base, SCRATCH_ADDRESS), group->low - reach->moved);
     assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &low);
-    write_look_up(work, (unsigned)(group->high - group->low), group->write);
-    assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &entry_delta);
+    write_look_up_size(work, (unsigned)(group->high - group->low), group->write);
+    assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &translate_entry_delta);
     assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &delta);
 }
 
@@ -192,7 +193,7 @@ struct place write_reach(struct work *work, unsigned which)
         struct place place = place_at(write_fetch(work, reach->base, SCRATCH_ADDRESS), reach->disp);
         assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &place);
     }
-    write_look_up(work, reach->size, reach->write);
-    assemble_memory(&work->emit, true, OPCODE_ADD, SCRATCH_ADDRESS, &entry_delta);
+    write_look_up_size(work, reach->size, reach->write);
+    assemble_memory(&work->emit, true, OPCODE_ADD, SCRATCH_ADDRESS, &translate_entry_delta);
     return place_at(SCRATCH_ADDRESS, 0);
 }

@@ -412,7 +412,9 @@ static struct link *make_link(struct work *work, const struct exit_plan *exit)
         .from = work->made,
         .site = exit->site,
         .stub = work->emit.at,
-        .backward = exit->target <= work->block->rip + op->offset,
+        /* Behind STI what waits for interrupts has to be seen, too. */
+        .backward = exit->target <= work->block->rip + op->offset ||
+                    (exit->op > 0 && work->plan[exit->op - 1].kind == KIND_STI),
         .flags_saved = exit->flags == FLAGS_SAVED,
     };
     return link;
@@ -477,6 +479,27 @@ static void write_kind(struct work *work, enum kind kind)
         break;
     case KIND_RETURN:
         write_kind_return(work);
+        break;
+    case KIND_STOS:
+        write_kind_stos(work);
+        break;
+    case KIND_MOVS:
+        write_kind_movs(work);
+        break;
+    case KIND_CLI:
+        write_kind_cli(work);
+        break;
+    case KIND_STI:
+        write_kind_sti(work);
+        break;
+    case KIND_PUSHF:
+        write_kind_pushf(work);
+        break;
+    case KIND_POPF:
+        write_kind_popf(work);
+        break;
+    case KIND_SWAPGS:
+        write_kind_swapgs(work);
         break;
     case KIND_COPY:
         if (write_kind_copy(work))

@@ -32,11 +32,40 @@ static enum kind stack_kind(const struct op *op)
     return op->run == op_leave && op->width == 8 ? KIND_LEAVE : KIND_INTERPRET;
 }
 
+static enum kind string_kind(const struct op *op)
+{
+    bool plain = (op->flags & OP_REP) != 0 && op->address_width == 8 && op->segment == SEGMENT_FLAT;
+    if (!plain)
+        return KIND_INTERPRET;
+    if (op->run == op_stos)
+        return KIND_STOS;
+    return op->run == op_movs ? KIND_MOVS : KIND_INTERPRET;
+}
+
+/* Of the kernel: user code has them seldom, and with other rules. */
+static enum kind system_kind(const struct op *op)
+{
+    if (op->run == op_cli)
+        return KIND_CLI;
+    if (op->run == op_sti_within)
+        return KIND_STI;
+    if (op->run == op_swapgs)
+        return KIND_SWAPGS;
+    if (op->run == op_pushf && op->width == 8)
+        return KIND_PUSHF;
+    return op->run == op_popf && op->width == 8 ? KIND_POPF : KIND_INTERPRET;
+}
+
 /* The kinds that are not copied. */
-static enum kind special_kind(const struct plan *plan, const struct op *op)
+static enum kind special_kind(const struct plan *plan, const struct op *op, bool user)
 {
     if (op->run == op_nop)
         return KIND_NOTHING;
+    enum kind kind = user ? KIND_INTERPRET : system_kind(op);
+    if (kind == KIND_INTERPRET)
+        kind = string_kind(op);
+    if (kind != KIND_INTERPRET)
+        return kind;
     switch (plan->instruction.meta.category) {
     case ZYDIS_CATEGORY_PUSH:
     case ZYDIS_CATEGORY_POP:
@@ -114,6 +143,10 @@ static void plan_reaches(struct plan *plan, const struct op *op)
         if (op->flags & OP_MEMORY)
             plan->reach[REACH_OPERAND] = reach_of_operand(op, 8, false);
         break;
+    case KIND_PUSHF:
+        plan->reach[REACH_STACK] = reach_of_stack(GPR_RSP, -8, true);
+        break;
+    case KIND_POPF:
     case KIND_POP:
     case KIND_RETURN:
         plan->reach[REACH_STACK] = reach_of_stack(GPR_RSP, 0, false);
@@ -190,7 +223,12 @@ static void plan_flags(struct plan *plan)
         plan_copied_flags(plan);
         break;
     case KIND_JUMP_IF:
+    case KIND_PUSHF:
         plan->reads_flags = true;
+        break;
+    case KIND_POPF: /* a stub has it do anything */
+        plan->reads_flags = true;
+        plan->writes_flags = true;
         break;
     default:
         break;
@@ -223,7 +261,7 @@ static void plan_op(const struct work *work, unsigned index, struct plan *plan)
                                &plan->instruction, plan->operand);
     bool known = ZYAN_SUCCESS(status) && op->run != op_undefined && op->run != op_too_long;
     if (known && !work->refused[index]) {
-        plan->kind = special_kind(plan, op);
+        plan->kind = special_kind(plan, op, (block->mode & MODE_USER) != 0);
         if (plan->kind == KIND_INTERPRET && plan_copy(plan, op))
             plan->kind = KIND_COPY;
         plan_reaches(plan, op);

@@ -13,7 +13,7 @@
 enum { HOST_RSP = 12, SCRATCH_ADDRESS = 13, SCRATCH_A = 14, SCRATCH_B = 15 };
 enum {
     TRANSLATE_MAX_OPS = 64,
-    TRANSLATE_MAX_SITES = 6,
+    TRANSLATE_MAX_SITES = 8,
     TRANSLATE_MAX_EXITS = 2 * TRANSLATE_MAX_OPS
 };
 
@@ -56,6 +56,13 @@ enum kind {
     KIND_CALL,
     KIND_CALL_INDIRECT,
     KIND_RETURN,
+    KIND_STOS,
+    KIND_MOVS,
+    KIND_CLI,
+    KIND_STI,
+    KIND_PUSHF,
+    KIND_POPF,
+    KIND_SWAPGS,
 };
 
 /* Where the guest's arithmetic flags are. */
@@ -175,10 +182,30 @@ void write_segment_base(struct work *work, const struct op *op);
  * uses R13; R14 and R15 are free behind it. Changes the flags unless the look-up was shared.
  */
 struct place write_reach(struct work *work, unsigned which);
+/*
+ * R13 = guest address of the first byte, R15 of the last: to the stub unless the TLB has them all.
+ * R14 is then the entry. Changes R15 and the flags.
+ */
+void write_look_up(struct work *work, bool write);
+/* The distance from guest to host addresses in that entry. */
+extern const struct place translate_entry_delta;
 /* R13 = the distance of a group whose first access is past. */
 void write_held_again(struct work *work, unsigned group);
 /* The host register that holds a guest register, loaded to `scratch` if it lives in memory. */
 unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch);
+
+/* ---- translate_string.c ---- */
+
+void write_kind_stos(struct work *work);
+void write_kind_movs(struct work *work);
+
+/* ---- translate_system.c ---- */
+
+void write_kind_cli(struct work *work);
+void write_kind_sti(struct work *work);
+void write_kind_pushf(struct work *work);
+void write_kind_popf(struct work *work);
+void write_kind_swapgs(struct work *work);
 
 /* ---- translate_ops.c ---- */
 
