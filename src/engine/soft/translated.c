@@ -81,7 +81,7 @@ static const uint8_t *go_on(struct cpu *cpu, struct link *link)
         cpu->jump[rip % JUMP_COUNT] =
             (struct jump){.rip = rip, .key = tlb_code_context(cpu), .host = to->entry_saved_poll};
     prepare(cpu, false);
-    return to->entry;
+    return to->entry_saved; /* without a poll: one block is run whatever is pending */
 }
 
 int translated_run(struct cpu *cpu, struct translation *translation)
@@ -91,7 +91,7 @@ int translated_run(struct cpu *cpu, struct translation *translation)
     cpu->leave = code->leave;
     __asm__ volatile("wrgsbase %0" : : "r"(cpu));
     prepare(cpu, false);
-    return code->enter(cpu, translation->entry);
+    return code->enter(cpu, translation->entry_saved);
 }
 
 /* ---- what translated code calls ---- */
