@@ -32,7 +32,8 @@ FREE = {
 NEEDS_GATE = {"pthread_mutex_lock", "pthread_mutex_unlock", "code_written", "sched_yield", "timer_arm",
               "timer_sleep", "clock_gettime"}
 # Gates of GATE_ARCHIVE: fpu_leave is the first thing that they call.
-GATES = {"code_build", "code_matches", "code_retire", "translator_add", "translator_link"}
+GATES = {"code_build", "code_matches", "code_retire", "translator_add", "translator_link",
+         "lockstep_fail"}
 # Functions that never run with live state.
 NEVER_LIVE = {
     "tlb_create": "set-up",

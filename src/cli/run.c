@@ -158,8 +158,10 @@ static int take_translate(void *command, const char *value)
         machine->translate = ENGINE_TRANSLATE_ALWAYS;
     else if (strcmp(value, "never") == 0)
         machine->translate = ENGINE_TRANSLATE_NEVER;
+    else if (strcmp(value, "lockstep") == 0)
+        machine->translate = ENGINE_TRANSLATE_LOCKSTEP;
     else
-        return usage_error("translate", value, "hot, always or never is wanted");
+        return usage_error("translate", value, "hot, always, never or lockstep is wanted");
     return 0;
 }
 
@@ -299,8 +301,8 @@ const struct cli_option run_options[] = {
      take_symbols},
     {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
-    {"translate", 0, CLI_WORDS, "WHICH", "hot always never",
-     "guest code to translate: hot, always or never (default hot)", take_translate},
+    {"translate", 0, CLI_WORDS, "WHICH", "hot always never lockstep",
+     "guest code to translate: hot, always, never or lockstep (default hot)", take_translate},
     {"trace-code", 0, CLI_FILE, "FILE", NULL, "write what is translated there, guest and host code",
      take_trace_code},
     {"debug-exit", 0, CLI_FLAG, NULL, NULL, "a write to port 0xf4 ends the guest", take_debug_exit},

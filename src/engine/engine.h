@@ -45,6 +45,7 @@ enum engine_translate {
     ENGINE_TRANSLATE_HOT,    /* what runs often */
     ENGINE_TRANSLATE_ALWAYS, /* all that can be */
     ENGINE_TRANSLATE_NEVER,
+    ENGINE_TRANSLATE_LOCKSTEP, /* all, and each run of it compared with the interpreter; one vCPU */
 };
 
 struct engine_config {

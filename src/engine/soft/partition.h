@@ -9,6 +9,7 @@
 #include "engine/soft/cpu.h"
 
 struct code_cache;
+struct lockstep;
 
 /* A range made by engine map(): ROM or an overlay that is not RAM of the struct mem. */
 struct soft_mapping {
@@ -39,6 +40,7 @@ struct soft_partition {
     unsigned physical_bits; /* MAXPHYADDR */
     uint64_t tsc_hz;
     struct code_cache *code;
+    struct lockstep *lockstep;  /* with ENGINE_TRANSLATE_LOCKSTEP */
     _Atomic uint64_t epoch;     /* (a) see code.h */
     pthread_mutex_t split_lock; /* for locked accesses that cross a page */
     uint64_t *dirty;            /* one bit a page, NULL while not logging */

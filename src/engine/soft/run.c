@@ -224,7 +224,7 @@ static struct translation *translation_of(struct cpu *cpu, struct block *block)
         atomic_load_explicit(&block->translation, memory_order_acquire);
     if (translation != NULL || block->heat == TRANSLATION_REFUSED)
         return translation;
-    unsigned enough = cpu->partition->config.translate == ENGINE_TRANSLATE_ALWAYS ? 1 : HOT;
+    unsigned enough = cpu->partition->config.translate == ENGINE_TRANSLATE_HOT ? HOT : 1;
     if ((block->mode & MODE_LONG) == 0 || ++block->heat < enough)
         return NULL;
     translator_add(cpu, block);

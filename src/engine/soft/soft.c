@@ -10,6 +10,7 @@
 #include "engine/soft/code.h"
 #include "engine/soft/cpu.h"
 #include "engine/soft/lapic_registers.h"
+#include "engine/soft/lockstep.h"
 #include "engine/soft/paging.h"
 #include "engine/soft/partition.h"
 #include "engine/soft/run.h"
@@ -34,6 +35,7 @@ static void partition_destroy(struct engine_partition *partition)
         return;
     mem_set_observer(partition->soft.mem, NULL, NULL);
     code_destroy(partition->soft.code);
+    lockstep_destroy(partition->soft.lockstep);
     free(partition->soft.dirty);
     (void)pthread_mutex_destroy(&partition->soft.split_lock);
     free(partition);
@@ -61,6 +63,15 @@ static void set_up(struct soft_partition *soft, const struct engine_config *conf
     atomic_store(&soft->epoch, 1);
 }
 
+static int start_lockstep(struct soft_partition *soft, struct reason *reason)
+{
+    if (soft->config.vcpu_count != 1)
+        return reason_set(reason, -EINVAL, "lockstep compares one processor, not %u",
+                          soft->config.vcpu_count);
+    int error = lockstep_create(&soft->lockstep);
+    return error < 0 ? reason_set(reason, error, "no memory for lockstep") : 0;
+}
+
 static int partition_create(const struct engine_config *config, struct engine_partition **ret,
                             struct reason *reason)
 {
@@ -77,6 +88,8 @@ static int partition_create(const struct engine_config *config, struct engine_pa
         if (error != 0)
             (void)reason_set(reason, error, "no memory for translated code");
     }
+    if (error == 0 && config->translate == ENGINE_TRANSLATE_LOCKSTEP)
+        error = start_lockstep(&partition->soft, reason);
     if (error == 0 && (thunk_install_signals() != 0 || timer_install() != 0))
         error = reason_set(reason, -EAGAIN, "signal handlers cannot be installed");
     if (error != 0) {

@@ -147,11 +147,17 @@ static void write_stub(struct work *work, unsigned i, uint8_t **tail)
     write_branch_to(&work->emit, call, tail[kind]);
 }
 
+static uint8_t traits_of(const struct plan *plan)
+{
+    unsigned traits = plan->leaves_pointers ? TRAIT_LEFT : 0;
+    return (uint8_t)(traits | (plan->kind == KIND_INTERPRET ? TRAIT_INTERPRETED : 0));
+}
+
 static void write_stubs(struct work *work)
 {
     uint8_t *tail[4] = {NULL};
     for (unsigned i = 0; i < work->block->count; i++) {
-        work->made->left[i] = work->plan[i].leaves_pointers;
+        work->made->trait[i] = traits_of(&work->plan[i]);
         work->made->op_stub[i] = 0;
         if (needs_stub(work, i))
             write_stub(work, i, tail);
@@ -227,11 +233,11 @@ static struct translation *make(struct code_cache *code, struct block *block)
     struct translation *made = code_arena_take(code, sizeof(*made));
     uint32_t *starts = code_arena_take(code, (block->count + 1) * sizeof(uint32_t));
     uint32_t *stubs = code_arena_take(code, block->count * sizeof(uint32_t));
-    bool *left = code_arena_take(code, block->count * sizeof(bool));
-    if (made == NULL || starts == NULL || stubs == NULL || left == NULL)
+    uint8_t *traits = code_arena_take(code, block->count);
+    if (made == NULL || starts == NULL || stubs == NULL || traits == NULL)
         return NULL;
     *made =
-        (struct translation){.block = block, .op_start = starts, .op_stub = stubs, .left = left};
+        (struct translation){.block = block, .op_start = starts, .op_stub = stubs, .trait = traits};
     return made;
 }
 

@@ -163,6 +163,10 @@ static void plan_reaches(struct plan *plan, const struct op *op)
 static bool plan_copy(struct plan *plan, const struct op *op)
 {
     struct thunk thunk = {0};
+    ZydisISASet set = plan->instruction.meta.isa_set;
+    /* Slow anyway, and never the same twice: lock-step compares what is translated. */
+    if (set == ZYDIS_ISA_SET_RDRAND || set == ZYDIS_ISA_SET_RDSEED)
+        return false;
     if (allow_form(&plan->instruction, plan->operand, &thunk) != FORM_CODE ||
         thunk.pointers == POINTERS_CLEAR)
         return false;

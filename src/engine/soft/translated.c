@@ -3,7 +3,9 @@
  * see cpu.h, rule 2.
  */
 #include "engine/soft/code_private.h"
+#include "engine/soft/lockstep.h"
 #include "engine/soft/native.h"
+#include "engine/soft/partition.h"
 #include "engine/soft/run.h"
 #include "engine/soft/tlb.h"
 #include "engine/soft/translation.h"
@@ -60,12 +62,17 @@ static bool may_go_on(struct cpu *cpu)
            (cpu->mode & (MODE_SINGLE | MODE_LONG)) == MODE_LONG && cpu->reply_count == 0;
 }
 
+static bool in_lockstep(const struct cpu *cpu)
+{
+    return cpu->partition->lockstep != NULL;
+}
+
 /* On with the block at cpu->rip, if it is translated. */
 static const uint8_t *go_on(struct cpu *cpu, struct link *link)
 {
     struct block *block;
     uint64_t generation = cpu->code_generation;
-    if (!may_go_on(cpu))
+    if (!may_go_on(cpu) || in_lockstep(cpu))
         return leave(cpu, STEP_JUMP);
     int step = run_find_block(cpu, &block);
     if (step != STEP_NEXT)
@@ -84,7 +91,7 @@ static const uint8_t *go_on(struct cpu *cpu, struct link *link)
     return to->entry_saved; /* without a poll: one block is run whatever is pending */
 }
 
-int translated_run(struct cpu *cpu, struct translation *translation)
+int translated_enter(struct cpu *cpu, struct translation *translation)
 {
     const struct code_cache *code = cpu->partition->code;
     cpu->self = cpu;
@@ -92,6 +99,11 @@ int translated_run(struct cpu *cpu, struct translation *translation)
     __asm__ volatile("wrgsbase %0" : : "r"(cpu));
     prepare(cpu, false);
     return code->enter(cpu, translation->entry_saved);
+}
+
+int translated_run(struct cpu *cpu, struct translation *translation)
+{
+    return in_lockstep(cpu) ? lockstep_run(cpu, translation) : translated_enter(cpu, translation);
 }
 
 /* ---- what translated code calls ---- */
@@ -112,7 +124,7 @@ static void begin(struct cpu *cpu, struct block *block, unsigned index)
     cpu->rip = block->rip;
     cpu->block = block;
     /* The registers are still those that the instruction before had. */
-    if (index > 0 && block->translation->left[index - 1])
+    if (index > 0 && (block->translation->trait[index - 1] & TRAIT_LEFT) != 0)
         native_note_pointers(cpu, &block->op[index - 1]);
 }
 
@@ -122,11 +134,25 @@ static int handle(struct cpu *cpu, const struct op *op)
     return handler(cpu, op);
 }
 
+static bool is_interpreted(const struct block *block, unsigned index)
+{
+    return index < block->count && (block->translation->trait[index] & TRAIT_INTERPRETED) != 0;
+}
+
+/* In lock-step: what is interpreted anyway is run once. */
+static const uint8_t *stop_before(struct cpu *cpu, const struct op *op)
+{
+    cpu->rip = op_rip(cpu, op);
+    return leave(cpu, STEP_JUMP);
+}
+
 const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
                                     const uint8_t *resume)
 {
     const struct op *op = &block->op[index];
     begin(cpu, block, index);
+    if (in_lockstep(cpu) && is_interpreted(block, index))
+        return stop_before(cpu, op);
     int step = handle(cpu, op);
     if (step != STEP_NEXT)
         return go_after(cpu, op, step);
@@ -145,8 +171,12 @@ const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned 
     (void)resume;
     begin(cpu, block, index);
     int step = handle(cpu, op);
-    while (step == STEP_NEXT)
-        step = handle(cpu, ++op);
+    while (step == STEP_NEXT) {
+        op++;
+        if (in_lockstep(cpu) && is_interpreted(block, (unsigned)(op - block->op)))
+            return stop_before(cpu, op);
+        step = handle(cpu, op);
+    }
     return go_after(cpu, op, step);
 }
 

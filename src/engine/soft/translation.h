@@ -50,6 +50,11 @@ struct link {
     bool flags_saved; /* the flags are in cpu->saved_flags */
 };
 
+enum trait {
+    TRAIT_LEFT = 1,        /* FIP and FDP are left to the next instruction */
+    TRAIT_INTERPRETED = 2, /* always */
+};
+
 struct translation {
     struct block *block;
     /* Where to go in, in the executable mapping: with the flags live or saved, polling or not. */
@@ -59,7 +64,7 @@ struct translation {
     uint32_t length;
     uint32_t *op_start; /* of each instruction, from `base`; one more for the end */
     uint32_t *op_stub;  /* where it is interpreted instead */
-    bool *left;         /* of each: FIP and FDP are left to the next */
+    uint8_t *trait;     /* of each: enum trait */
     const uint8_t *base;
     struct link *incoming;
     bool has_vectors;
@@ -90,6 +95,9 @@ bool translator_contains(uint64_t rip, uint64_t *ret_stub);
 
 /* Run from the block's start until something stops it; a step, with cpu->rip exact. */
 int translated_run(struct cpu *cpu, struct translation *translation);
+
+/* The same without going on to other blocks when in lock-step. */
+int translated_enter(struct cpu *cpu, struct translation *translation);
 
 /* What the routines of a translator call: each returns where to go on, in executable code. */
 const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
