@@ -19,6 +19,7 @@
 enum {
     MAX_OPS = 48, /* instructions a block */
     MAX_INSTRUCTION = 15,
+    MAX_IDLE = 100, /* writes until a page without blocks is no longer marked */
 };
 /* Address space of the block arena; touched pages only cost memory. */
 #define ARENA_SIZE (UINT64_C(48) << 20)
@@ -42,7 +43,8 @@ int code_create(struct soft_partition *partition, struct code_cache **ret)
     code->page_count = (partition->ram_end + MEM_PAGE_SIZE - 1) / MEM_PAGE_SIZE;
     code->arena = map_anonymous(ARENA_SIZE);
     code->pages = map_anonymous(code->page_count * sizeof(code->pages[0]));
-    int error = code->arena == NULL || code->pages == NULL ? -ENOMEM : 0;
+    code->idle = map_anonymous(code->page_count);
+    int error = code->arena == NULL || code->pages == NULL || code->idle == NULL ? -ENOMEM : 0;
     if (error == 0)
         error = decoder_create(partition, &code->decoder);
     if (error == 0 && partition->config.translate != ENGINE_TRANSLATE_NEVER &&
@@ -74,6 +76,8 @@ void code_destroy(struct code_cache *code)
         (void)munmap(code->arena, ARENA_SIZE);
     if (code->pages != NULL)
         unmap(code->pages, code->page_count * sizeof(code->pages[0]));
+    if (code->idle != NULL)
+        (void)munmap(code->idle, code->page_count);
     (void)pthread_mutex_destroy(&code->lock);
     free(code);
 }
@@ -140,12 +144,25 @@ static void invalidate(struct code_cache *code, struct block *block)
     translator_withdraw(block);
 }
 
+static struct page_link page_link_end;
+
+/* A page that loses its last block stays marked for some more writes: who changes code and runs it
+ * in turns would else have every vCPU drop its write tags each time. */
+static struct page_link *end_of_page(struct code_cache *code, uint64_t gpa)
+{
+    uint8_t *idle = &code->idle[gpa >> 12];
+    if (++*idle < MAX_IDLE)
+        return &page_link_end;
+    *idle = 0;
+    return NULL;
+}
+
 static void invalidate_in_page(struct code_cache *code, uint64_t gpa, uint64_t length)
 {
     struct page_link *_Atomic *head = &code->pages[gpa >> 12];
     struct page_link *link = atomic_load(head);
     struct page_link *kept = NULL;
-    while (link != NULL) {
+    while (link != NULL && link->block != NULL) {
         struct page_link *next = link->next;
         if (overlaps(link->block, gpa, length))
             invalidate(code, link->block);
@@ -155,7 +172,7 @@ static void invalidate_in_page(struct code_cache *code, uint64_t gpa, uint64_t l
         }
         link = next;
     }
-    atomic_store(head, kept);
+    atomic_store(head, kept != NULL ? kept : end_of_page(code, gpa));
 }
 
 void code_written(struct soft_partition *partition, uint64_t gpa, uint64_t length)
@@ -276,6 +293,7 @@ static struct page_link *link_page(struct code_cache *code, struct block *block,
         return NULL;
     struct page_link *_Atomic *head = &code->pages[gpa >> 12];
     *link = (struct page_link){block, atomic_load(head)};
+    code->idle[gpa >> 12] = 0;
     return link;
 }
 

@@ -13,9 +13,9 @@ enum {
     HASH_SIZE = 1 << HASH_BITS,
 };
 
-/* One entry of the list of blocks that a page has bytes of. */
+/* One entry of the list of blocks that a page has bytes of; the last may be `page_link_end`. */
 struct page_link {
-    struct block *block;
+    struct block *block; /* NULL: the end of a list that began anew in a marked page */
     struct page_link *next;
 };
 
@@ -33,6 +33,7 @@ struct code_cache {
     bool resetting;
     uint64_t page_count;
     struct page_link *_Atomic *pages; /* by guest page number; NULL = not marked */
+    uint8_t *idle;                    /* writes to a marked page since it had its last block */
     _Atomic uint64_t generation;      /* counts arena resets */
     struct block *_Atomic hash[HASH_SIZE];
 };
