@@ -179,6 +179,13 @@ static int take_trace_code(void *command, const char *value)
     return 0;
 }
 
+static int take_engine_stats(void *command, const char *value)
+{
+    (void)value;
+    ((struct run_command *)command)->worker.machine.statistics = stderr;
+    return 0;
+}
+
 static int take_serial(void *command, const char *value)
 {
     struct serial_config *serial = &((struct run_command *)command)->worker.serial;
@@ -303,6 +310,8 @@ const struct cli_option run_options[] = {
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
     {"translate", 0, CLI_WORDS, "WHICH", "hot always never lockstep",
      "guest code to translate: hot, always, never or lockstep (default hot)", take_translate},
+    {"engine-stats", 0, CLI_FLAG, NULL, NULL, "at the end, what the engine did, on standard error",
+     take_engine_stats},
     {"trace-code", 0, CLI_FILE, "FILE", NULL, "write what is translated there, guest and host code",
      take_trace_code},
     {"debug-exit", 0, CLI_FLAG, NULL, NULL, "a write to port 0xf4 ends the guest", take_debug_exit},

@@ -59,6 +59,7 @@ struct engine_config {
     uint32_t exit_msr_first, exit_msr_last;
     enum engine_translate translate;
     FILE *code_trace;   /* every translation is written there as text; NULL: none is */
+    FILE *statistics;   /* partition_destroy writes there what the engine did; NULL: nothing */
     int64_t tsc_offset; /* guest TSC = host TSC + this, until the guest writes its own */
 };
 

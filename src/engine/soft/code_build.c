@@ -137,6 +137,7 @@ static void invalidate(struct code_cache *code, struct block *block)
 {
     if (!atomic_load(&block->valid))
         return;
+    code->stats.invalidated++;
     atomic_store(&block->valid, false);
     hash_remove(code, block);
     for (unsigned i = 0; i <= block->count; i++)
@@ -310,6 +311,7 @@ static bool publish(struct code_cache *code, struct block *block)
     if (second != NULL)
         atomic_store(&code->pages[block->second_gpa >> 12], second);
     hash_insert(code, block);
+    code->stats.decoded++;
     return true;
 }
 
@@ -386,6 +388,7 @@ static void reset_arena(struct cpu *cpu)
     while (!code_all_have_seen(cpu->partition, epoch))
         (void)sched_yield();
     (void)pthread_mutex_lock(&code->lock);
+    code->stats.resets++;
     unmark_pages(code);
     code->arena_used = 0;
     code->resetting = false;
@@ -427,10 +430,9 @@ static int build_locked(struct cpu *cpu, const struct fetch *fetch, struct block
     return STEP_NEXT;
 }
 
-int code_build(struct cpu *cpu, const struct fetch *fetch, struct block **ret)
+static int build(struct cpu *cpu, const struct fetch *fetch, struct block **ret)
 {
     struct code_cache *code = cpu->partition->code;
-    fpu_leave(cpu);
     for (;;) {
         (void)pthread_mutex_lock(&code->lock);
         *ret = code_lookup(code, fetch->gpa, fetch->rip, fetch->mode);
@@ -440,6 +442,15 @@ int code_build(struct cpu *cpu, const struct fetch *fetch, struct block **ret)
             return step;
         reset_arena(cpu);
     }
+}
+
+int code_build(struct cpu *cpu, const struct fetch *fetch, struct block **ret)
+{
+    fpu_leave(cpu);
+    uint64_t start = stats_now(&cpu->stats);
+    int step = build(cpu, fetch, ret);
+    stats_add(&cpu->stats, start, &cpu->stats.in_translator);
+    return step;
 }
 
 bool code_matches(struct cpu *cpu, const struct block *block)

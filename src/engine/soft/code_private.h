@@ -35,6 +35,7 @@ struct code_cache {
     struct page_link *_Atomic *pages; /* by guest page number; NULL = not marked */
     uint8_t *idle;                    /* writes to a marked page since it had its last block */
     _Atomic uint64_t generation;      /* counts arena resets */
+    struct code_stats stats;
     struct block *_Atomic hash[HASH_SIZE];
 };
 

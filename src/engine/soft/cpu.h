@@ -21,6 +21,7 @@
 
 #include "engine/engine.h"
 #include "engine/soft/lapic.h"
+#include "engine/soft/stats.h"
 
 struct block;
 struct op;
@@ -291,9 +292,9 @@ struct cpu {
     uint8_t extint_vector;
     timer_t timer; /* wakes this thread for the APIC timer */
     bool timer_made;
-    int timer_thread;      /* that it wakes */
-    unsigned pauses;       /* PAUSE instructions since the last yield */
-    uint64_t instructions; /* retired, by whole blocks; for statistics */
+    int timer_thread; /* that it wakes */
+    unsigned pauses;  /* PAUSE instructions since the last yield */
+    struct cpu_stats stats;
 
     /* What translated code uses, through GS; see translation.h. */
     struct cpu *self;           /* (p) */

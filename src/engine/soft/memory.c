@@ -63,6 +63,7 @@ static void fill_tlb(struct cpu *cpu, uint64_t linear, unsigned access,
     if ((access & (ACCESS_SYSTEM | ACCESS_USER)) != 0)
         return;
     struct tlb *tlb = cpu->tlb;
+    cpu->stats.fills++;
     struct tlb_entry *entry = tlb_entry(tlb, linear);
     uint64_t tag = tlb_tag(linear, 1);
     uint64_t delta = (uint64_t)host - linear;

@@ -40,6 +40,7 @@ struct soft_partition {
     unsigned physical_bits; /* MAXPHYADDR */
     uint64_t tsc_hz;
     struct code_cache *code;
+    struct cpu_stats stats;     /* of the vCPUs that are gone */
     struct lockstep *lockstep;  /* with ENGINE_TRANSLATE_LOCKSTEP */
     _Atomic uint64_t epoch;     /* (a) see code.h */
     pthread_mutex_t split_lock; /* for locked accesses that cross a page */

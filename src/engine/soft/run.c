@@ -144,6 +144,7 @@ static int raise_debug_trap(struct cpu *cpu)
 /* STEP_NEXT: run on. STEP_JUMP: look again. STEP_LEAVE: cpu->exit is filled. */
 static int service(struct cpu *cpu)
 {
+    cpu->stats.services++;
     fpu_leave(cpu);
     if (take(cpu, PENDING_EPOCH))
         code_pass_epoch(cpu);
@@ -169,7 +170,10 @@ static int service(struct cpu *cpu)
     if (cpu->activity == ENGINE_ACTIVITY_RUNNING)
         return STEP_NEXT;
     /* A blocked NMI, or one before SIPI, cannot wake it, so its bit may stay while it sleeps. */
+    uint64_t start = stats_now(&cpu->stats);
     timer_sleep(cpu, atomic_load(&cpu->pending) & PENDING_NMI);
+    if (cpu->stats.timed)
+        cpu->stats.in_run -= stats_now(&cpu->stats) - start;
     return STEP_JUMP;
 }
 
@@ -201,6 +205,8 @@ static int run_ops(struct cpu *cpu, struct block *block)
 {
     const struct op *op = block->op;
     int step;
+    uint64_t start = stats_now(&cpu->stats);
+    cpu->stats.blocks++;
     cpu->block = block;
     for (;; op++) {
         op_fn handler = __atomic_load_n(&op->run, __ATOMIC_RELAXED);
@@ -208,7 +214,7 @@ static int run_ops(struct cpu *cpu, struct block *block)
         if (step != STEP_NEXT)
             break;
     }
-    cpu->instructions += (uint64_t)(op - block->op) + 1;
+    stats_add(&cpu->stats, start, &cpu->stats.in_interpreter);
     if (step == STEP_FAULT || step == STEP_EXIT)
         cpu->rip = op_rip(cpu, op);
     return step;
@@ -378,8 +384,11 @@ int run_vcpu(struct cpu *cpu, struct engine_exit *exit)
     cpu->asked = false;
     atomic_store(&cpu->outside, false);
     (void)atomic_fetch_or(&cpu->pending, PENDING_TIMER);
+    uint64_t start = stats_now(&cpu->stats);
     int step = run_until_exit(cpu);
     fpu_leave(cpu);
+    stats_add(&cpu->stats, start, &cpu->stats.in_run);
+    cpu->stats.exits[exit->kind % STATS_EXITS]++;
     cpu->asked = step == STEP_EXIT;
     cpu->reply_used = 0;
     if (step == STEP_SHUTDOWN) {

@@ -34,6 +34,8 @@ static void partition_destroy(struct engine_partition *partition)
     if (partition == NULL)
         return;
     mem_set_observer(partition->soft.mem, NULL, NULL);
+    if (partition->soft.config.statistics != NULL && partition->soft.code != NULL)
+        stats_print(&partition->soft, partition->soft.config.statistics);
     code_destroy(partition->soft.code);
     lockstep_destroy(partition->soft.lockstep);
     free(partition->soft.dirty);
@@ -176,8 +178,10 @@ static void vcpu_destroy(struct engine_vcpu *vcpu)
     if (vcpu == NULL)
         return;
     struct cpu *cpu = &vcpu->cpu;
-    if (cpu->partition != NULL)
+    if (cpu->partition != NULL) {
         cpu->partition->cpu[cpu->index] = NULL;
+        stats_sum(&cpu->partition->stats, &cpu->stats);
+    }
     timer_destroy(cpu);
     tlb_destroy(cpu);
     (void)munmap(vcpu, sizeof(*vcpu));
@@ -202,6 +206,7 @@ static int vcpu_create(struct engine_partition *partition, unsigned index, struc
         return reason_set(reason, -ENOMEM, "no memory for the TLB of virtual processor %u", index);
     }
     cpu_reset(cpu, false);
+    cpu->stats.timed = soft->config.statistics != NULL;
     soft->cpu[index] = cpu;
     *ret = vcpu;
     return 0;

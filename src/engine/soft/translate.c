@@ -273,6 +273,9 @@ static bool add(struct code_cache *code, struct block *block)
     if (work.emit.full || !translator_keep(translator, work.made))
         return false;
     translator->used = (size_t)(work.emit.at - translator->writable);
+    code->stats.translated++;
+    code->stats.guest_bytes += block->length;
+    code->stats.host_bytes += work.made->length;
     if (code->partition->config.code_trace != NULL)
         translation_trace(code->partition->config.code_trace, translator, work.made);
     atomic_store_explicit(&block->translation, work.made, memory_order_release);
@@ -283,6 +286,7 @@ void translator_add(struct cpu *cpu, struct block *block)
 {
     struct code_cache *code = cpu->partition->code;
     fpu_leave(cpu);
+    uint64_t start = stats_now(&cpu->stats);
     (void)pthread_mutex_lock(&code->lock);
     bool wanted = code->translator != NULL && !code->resetting && atomic_load(&block->valid) &&
                   atomic_load(&block->verify_epoch) == 0 && block->translation == NULL &&
@@ -292,4 +296,5 @@ void translator_add(struct cpu *cpu, struct block *block)
     if (block->translation == NULL)
         block->heat = TRANSLATION_REFUSED;
     (void)pthread_mutex_unlock(&code->lock);
+    stats_add(&cpu->stats, start, &cpu->stats.in_translator);
 }

@@ -98,7 +98,11 @@ int translated_enter(struct cpu *cpu, struct translation *translation)
     cpu->leave = code->leave;
     __asm__ volatile("wrgsbase %0" : : "r"(cpu));
     prepare(cpu, false);
-    return code->enter(cpu, translation->entry_saved);
+    cpu->stats.entries++;
+    uint64_t start = stats_now(&cpu->stats), helpers = cpu->stats.in_helpers;
+    int step = code->enter(cpu, translation->entry_saved);
+    stats_add(&cpu->stats, start + (cpu->stats.in_helpers - helpers), &cpu->stats.in_translated);
+    return step;
 }
 
 int translated_run(struct cpu *cpu, struct translation *translation)
@@ -146,8 +150,8 @@ static const uint8_t *stop_before(struct cpu *cpu, const struct op *op)
     return leave(cpu, STEP_JUMP);
 }
 
-const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
-                                    const uint8_t *resume)
+static const uint8_t *interpret(struct cpu *cpu, struct block *block, unsigned index,
+                                const uint8_t *resume)
 {
     const struct op *op = &block->op[index];
     begin(cpu, block, index);
@@ -164,11 +168,9 @@ const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsign
     return go_on(cpu, NULL);
 }
 
-const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned index,
-                                 const uint8_t *resume)
+static const uint8_t *finish(struct cpu *cpu, struct block *block, unsigned index)
 {
     const struct op *op = &block->op[index];
-    (void)resume;
     begin(cpu, block, index);
     int step = handle(cpu, op);
     while (step == STEP_NEXT) {
@@ -180,16 +182,58 @@ const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned 
     return go_after(cpu, op, step);
 }
 
-const uint8_t *translated_follow(struct cpu *cpu, struct link *link)
+static const uint8_t *follow(struct cpu *cpu, struct link *link)
 {
     take_flags(cpu);
     cpu->rip = link->target;
     return go_on(cpu, link);
 }
 
-const uint8_t *translated_go(struct cpu *cpu, uint64_t rip)
+static const uint8_t *go(struct cpu *cpu, uint64_t rip)
 {
     take_flags(cpu);
     cpu->rip = rip;
     return go_on(cpu, NULL);
+}
+
+const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
+                                    const uint8_t *resume)
+{
+    uint64_t start = stats_now(&cpu->stats);
+    if (is_interpreted(block, index))
+        cpu->stats.interpreted++;
+    else
+        cpu->stats.refused++;
+    const uint8_t *next = interpret(cpu, block, index, resume);
+    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
+    return next;
+}
+
+const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned index,
+                                 const uint8_t *resume)
+{
+    (void)resume;
+    uint64_t start = stats_now(&cpu->stats);
+    cpu->stats.refused++;
+    const uint8_t *next = finish(cpu, block, index);
+    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
+    return next;
+}
+
+const uint8_t *translated_follow(struct cpu *cpu, struct link *link)
+{
+    uint64_t start = stats_now(&cpu->stats);
+    cpu->stats.asked++;
+    const uint8_t *next = follow(cpu, link);
+    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
+    return next;
+}
+
+const uint8_t *translated_go(struct cpu *cpu, uint64_t rip)
+{
+    uint64_t start = stats_now(&cpu->stats);
+    cpu->stats.asked++;
+    const uint8_t *next = go(cpu, rip);
+    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
+    return next;
 }

@@ -327,11 +327,13 @@ void translator_link(struct cpu *cpu, struct link *link, struct translation *to)
     (void)pthread_mutex_lock(&code->lock);
     if (!code->resetting && may_link(link, to)) {
         const uint8_t *entry = entry_for(link, to);
+        code->stats.links++;
         link->to = to;
         link->next = to->incoming;
         to->incoming = link;
         set_site(link->site, translator->writable + (entry - translator->executable));
     } else if (!code->resetting && link->to == NULL) {
+        code->stats.far_links++;
         link_far(translator, link);
     }
     (void)pthread_mutex_unlock(&code->lock);
