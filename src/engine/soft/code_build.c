@@ -22,7 +22,7 @@ enum {
     MAX_IDLE = 100, /* writes until a page without blocks is no longer marked */
 };
 /* Address space of the block arena; touched pages only cost memory. */
-#define ARENA_SIZE (UINT64_C(48) << 20)
+#define ARENA_SIZE (UINT64_C(128) << 20)
 
 /* ---- set-up ---- */
 
@@ -236,6 +236,41 @@ static void join_sti(struct draft *draft, uint32_t mode, unsigned limit)
     }
 }
 
+/* ---- the same code at another address: libraries are mapped anywhere ---- */
+
+static struct block **twin_of(struct code_cache *code, const struct fetch *fetch)
+{
+    return &code->twin[code_hash(fetch->gpa, 0, fetch->mode)];
+}
+
+static bool is_twin(const struct block *block, const struct fetch *fetch)
+{
+    return block != NULL && block->gpa == fetch->gpa && block->mode == fetch->mode &&
+           block->second_gpa == UINT64_MAX && atomic_load(&block->valid) &&
+           memcmp(block->bytes, fetch->host, block->length) == 0;
+}
+
+/* Take over what was decoded before; true if there was such a block. 64-bit code only: elsewhere
+ * addresses wrap. */
+static bool draft_twin(struct code_cache *code, const struct fetch *fetch, struct draft *draft)
+{
+    const struct block *block = *twin_of(code, fetch);
+    if ((fetch->mode & MODE_LONG) == 0 || !is_twin(block, fetch))
+        return false;
+    draft->count = block->count;
+    draft->length = block->length;
+    memcpy(draft->bytes, block->bytes, block->length);
+    memcpy(draft->op, block->op, block->count * sizeof(struct op));
+    for (unsigned i = 0; i < draft->count; i++) {
+        struct op *op = &draft->op[i];
+        if ((op->flags & OP_RELATIVE) == 0)
+            continue;
+        uint64_t *relative = (op->flags & OP_MEMORY) ? &op->disp : &op->imm;
+        *relative += fetch->rip - block->rip;
+    }
+    return true;
+}
+
 /* Decode instructions of one page. False: there was no room for a thunk. */
 static bool draft_page(struct code_cache *code, const struct fetch *fetch, struct draft *draft)
 {
@@ -311,6 +346,7 @@ static bool publish(struct code_cache *code, struct block *block)
     if (second != NULL)
         atomic_store(&code->pages[block->second_gpa >> 12], second);
     hash_insert(code, block);
+    code->twin[code_hash(block->gpa, 0, block->mode)] = block;
     code->stats.decoded++;
     return true;
 }
@@ -343,8 +379,10 @@ static struct block *make_block(struct code_cache *code, const struct fetch *fet
 
 static void empty_hash(struct code_cache *code)
 {
-    for (unsigned i = 0; i < HASH_SIZE; i++)
+    for (unsigned i = 0; i < HASH_SIZE; i++) {
         atomic_store(&code->hash[i], NULL);
+        code->twin[i] = NULL;
+    }
 }
 
 /* Only when no block can be running any more: until then writes to its page must be seen. */
@@ -410,7 +448,7 @@ static int build_locked(struct cpu *cpu, const struct fetch *fetch, struct block
     draft.second_gpa = UINT64_MAX;
     *ret = NULL;
     bool was_marked = code_is_marked(code, fetch->gpa);
-    if (!draft_page(code, fetch, &draft))
+    if (!draft_twin(code, fetch, &draft) && !draft_page(code, fetch, &draft))
         return STEP_NEXT;
     if (draft.count == 0) {
         int step = draft_crossing(cpu, fetch, &draft);

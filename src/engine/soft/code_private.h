@@ -9,7 +9,7 @@ struct decoder;
 struct translator;
 
 enum {
-    HASH_BITS = 16,
+    HASH_BITS = 19,
     HASH_SIZE = 1 << HASH_BITS,
 };
 
@@ -37,6 +37,7 @@ struct code_cache {
     _Atomic uint64_t generation;      /* counts arena resets */
     struct code_stats stats;
     struct block *_Atomic hash[HASH_SIZE];
+    struct block *twin[HASH_SIZE]; /* by address and mode alone: the block made last */
 };
 
 /* Where the code at cpu->rip lies. */

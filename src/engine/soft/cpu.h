@@ -206,7 +206,7 @@ struct recent {
     uint64_t code; /* cpu.code */
     struct block *block;
 };
-enum { RECENT_COUNT = 4096, LARGE_WORDS = 16 };
+enum { RECENT_COUNT = 1 << 15, LARGE_WORDS = 16 };
 
 /* Where translated code goes on for an indirect jump: valid while `key` is the TLB table's. */
 struct jump {

@@ -151,11 +151,14 @@ static void take_memory(const struct context *context, const ZydisDecodedOperand
     op->index = address_register(mem->index);
     op->scale = log2_scale(mem->scale);
     op->disp = (uint64_t)mem->disp.value;
-    if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP)
+    if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
         op->disp += context->rip + context->instruction.length;
+        op->flags |= OP_RELATIVE;
+    }
     if (has_no_base(&context->instruction)) {
         op->base = GPR_ZERO;
         op->disp = (uint64_t)context->instruction.raw.disp.value;
+        op->flags &= (uint8_t)~OP_RELATIVE;
     }
     op->size = (uint8_t)(operand->size / 8);
     take_segment(context, mem, op);
@@ -180,6 +183,7 @@ static void take_immediate(const struct context *context, const ZydisDecodedOper
     if (!operand->imm.is_relative)
         return;
     op->imm += context->rip + context->instruction.length;
+    op->flags |= OP_RELATIVE;
     if ((context->mode & MODE_LONG) == 0)
         op->imm = context->instruction.operand_width == 16 ? (uint16_t)op->imm : (uint32_t)op->imm;
 }

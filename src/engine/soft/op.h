@@ -16,6 +16,7 @@ enum op_flag {
     OP_IMMEDIATE = 1 << 4, /* the second operand is op->imm */
     OP_REVERSED = 1 << 5,  /* destination is `reg`, source is r/m */
     OP_STACK = 1 << 6,     /* the memory operand is in SS; same bit as ACCESS_STACK */
+    OP_RELATIVE = 1 << 7,  /* disp, or without memory imm, moves with the instruction's address */
 };
 
 struct op {
