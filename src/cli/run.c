@@ -179,6 +179,16 @@ static int take_trace_code(void *command, const char *value)
     return 0;
 }
 
+static int take_code_memory(void *command, const char *value)
+{
+    uint64_t size = 0;
+
+    if (size_parse(value, &size) < 0 || size < ENGINE_CODE_MEMORY_MIN || size > UINT32_MAX)
+        return usage_error("code-memory", value, "a size from 8M to below 4G is wanted");
+    ((struct run_command *)command)->worker.machine.code_memory = size;
+    return 0;
+}
+
 static int take_engine_stats(void *command, const char *value)
 {
     (void)value;
@@ -310,6 +320,8 @@ const struct cli_option run_options[] = {
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
     {"translate", 0, CLI_WORDS, "WHICH", "hot always never lockstep",
      "hot, always, never or lockstep (default hot)", take_translate},
+    {"code-memory", 0, CLI_TEXT, "SIZE", NULL, "for decoded and translated code (default 192M)",
+     take_code_memory},
     {"engine-stats", 0, CLI_FLAG, NULL, NULL, "at the end, what the engine did", take_engine_stats},
     {"trace-code", 0, CLI_FILE, "FILE", NULL, "write what is translated there", take_trace_code},
     {"debug-exit", 0, CLI_FLAG, NULL, NULL, "a write to port 0xf4 ends the guest", take_debug_exit},

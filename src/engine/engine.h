@@ -48,6 +48,9 @@ enum engine_translate {
     ENGINE_TRANSLATE_LOCKSTEP, /* all, and each run of it compared with the interpreter; one vCPU */
 };
 
+#define ENGINE_CODE_MEMORY     ((size_t)192 << 20)
+#define ENGINE_CODE_MEMORY_MIN ((size_t)8 << 20)
+
 struct engine_config {
     struct mem *mem;
     unsigned vcpu_count;
@@ -58,6 +61,9 @@ struct engine_config {
     /* MSRs of this range, bounds included, leave by ENGINE_EXIT_MSR_…; 0..0 means none. */
     uint32_t exit_msr_first, exit_msr_last;
     enum engine_translate translate;
+    /* Bytes at most for decoded and translated code; when it is full, all of it is made anew. 0:
+     * the engine's choice. */
+    size_t code_memory;
     FILE *code_trace;   /* every translation is written there as text; NULL: none is */
     FILE *statistics;   /* partition_destroy writes there what the engine did; NULL: nothing */
     int64_t tsc_offset; /* guest TSC = host TSC + this, until the guest writes its own */

@@ -46,6 +46,7 @@ struct machine_config {
     enum engine_cpu_level cpu_level;
     enum engine_translate translate;
     FILE *code_trace, *statistics; /* see engine.h */
+    size_t code_memory;            /* see engine.h */
     unsigned vcpu_count;           /* 1 to ENGINE_MAX_VCPUS */
     uint64_t memory_size;          /* bytes, a multiple of 1 MiB */
     struct boot_config boot;

@@ -21,8 +21,6 @@ enum {
     MAX_INSTRUCTION = 15,
     MAX_IDLE = 100, /* writes until a page without blocks is no longer marked */
 };
-/* Address space of the block arena; touched pages only cost memory. */
-#define ARENA_SIZE (UINT64_C(128) << 20)
 
 /* ---- set-up ---- */
 
@@ -41,7 +39,11 @@ int code_create(struct soft_partition *partition, struct code_cache **ret)
     (void)pthread_mutex_init(&code->lock, NULL);
     code->partition = partition;
     code->page_count = (partition->ram_end + MEM_PAGE_SIZE - 1) / MEM_PAGE_SIZE;
-    code->arena = map_anonymous(ARENA_SIZE);
+    size_t memory = partition->config.code_memory;
+    if (memory == 0)
+        memory = ENGINE_CODE_MEMORY;
+    code->arena_size = memory / 3 * 2; /* the rest is the translator's */
+    code->arena = map_anonymous(code->arena_size);
     code->pages = map_anonymous(code->page_count * sizeof(code->pages[0]));
     code->idle = map_anonymous(code->page_count);
     int error = code->arena == NULL || code->pages == NULL || code->idle == NULL ? -ENOMEM : 0;
@@ -73,7 +75,7 @@ void code_destroy(struct code_cache *code)
     translator_destroy(code->translator);
     decoder_destroy(code->decoder);
     if (code->arena != NULL)
-        (void)munmap(code->arena, ARENA_SIZE);
+        (void)munmap(code->arena, code->arena_size);
     if (code->pages != NULL)
         unmap(code->pages, code->page_count * sizeof(code->pages[0]));
     if (code->idle != NULL)
@@ -197,7 +199,7 @@ void code_written(struct soft_partition *partition, uint64_t gpa, uint64_t lengt
 void *code_arena_take(struct code_cache *code, size_t size)
 {
     size = (size + 15) & ~(size_t)15;
-    if (code->arena_used + size > ARENA_SIZE)
+    if (code->arena_used + size > code->arena_size)
         return NULL;
     void *p = code->arena + code->arena_used;
     code->arena_used += size;
@@ -206,7 +208,7 @@ void *code_arena_take(struct code_cache *code, size_t size)
 
 void code_arena_exhaust(struct code_cache *code)
 {
-    code->arena_used = ARENA_SIZE;
+    code->arena_used = code->arena_size;
 }
 
 /* A block under construction; too large for the stack of a deep call. */
@@ -402,7 +404,7 @@ static bool begin_reset(struct cpu *cpu, uint64_t *ret_epoch)
     bool mine = !code->resetting;
     if (mine) {
         code->resetting = true;
-        code->arena_used = ARENA_SIZE;
+        code->arena_used = code->arena_size;
         empty_hash(code);
         (void)atomic_fetch_add(&code->generation, 1);
         begin_epoch(cpu);

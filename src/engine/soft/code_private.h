@@ -29,7 +29,7 @@ struct code_cache {
     code_enter enter;              /* into translated code; a step */
     const uint8_t *leave;          /* where it goes to come back */
     uint8_t *arena;
-    size_t arena_used;
+    size_t arena_used, arena_size;
     bool resetting;
     uint64_t page_count;
     struct page_link *_Atomic *pages; /* by guest page number; NULL = not marked */

@@ -343,6 +343,7 @@ static void full_arena_is_emptied_under_running_processors(void **state)
     for (unsigned i = 0; i < sizeof(code); i++)
         code[i] = (i & 1) == 0 ? 0xff : 0xc0; /* inc eax */
     guest_place(g, LARGE_AT, code, sizeof(code));
+    g->soft->code->arena_size = 48 << 20;
     uint64_t before = atomic_load(&g->soft->code->generation);
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (unsigned i = 0; i < 2; i++)

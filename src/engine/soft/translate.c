@@ -245,7 +245,7 @@ static void start(struct work *work)
 {
     struct translator *translator = work->translator;
     work->emit = (struct emit){.at = translator->writable + translator->used,
-                               .end = translator->writable + TRANSLATOR_SIZE};
+                               .end = translator->writable + translator->size};
     work->again = false;
     work->level = VECTOR_NONE;
     work->held = NO_GROUP;

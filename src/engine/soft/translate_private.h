@@ -17,9 +17,6 @@ enum {
     TRANSLATE_MAX_EXITS = 2 * TRANSLATE_MAX_OPS
 };
 
-/* Address space of the code; touched pages only cost memory. */
-enum { TRANSLATOR_SIZE = 64 << 20 };
-
 /* Code that all translations share; where each begins, in the writable mapping. */
 struct routines {
     uint8_t *interpret_live, *interpret_saved; /* R13D = index, R14 = block; called */
@@ -33,6 +30,7 @@ struct routines {
 struct translator {
     struct code_cache *code;
     uint8_t *writable, *executable;
+    size_t size; /* of each; touched pages only cost memory */
     size_t used, routines_end;
     struct routines routine;
     struct translation **made; /* by address of their code */

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "engine/soft/tlb.h"
 #include "engine/soft/translate_private.h"
 
 enum { MAX_TRANSLATORS = 64, MAX_MADE = 1 << 19 };
@@ -130,7 +131,7 @@ static uint8_t *routine_leave(struct emit *emit)
 
 static void write_routines(struct translator *translator)
 {
-    struct emit emit = {.at = translator->writable, .end = translator->writable + TRANSLATOR_SIZE};
+    struct emit emit = {.at = translator->writable, .end = translator->writable + translator->size};
     translator->routine = (struct routines){
         .interpret_live = routine_interpret(&emit, true, (uintptr_t)translated_interpret),
         .interpret_saved = routine_interpret(&emit, false, (uintptr_t)translated_interpret),
@@ -159,10 +160,10 @@ static int map_code(struct translator *translator)
     int fd = memfd_create("partita-translations", MFD_CLOEXEC);
     if (fd < 0)
         return -errno;
-    int error = ftruncate(fd, TRANSLATOR_SIZE) < 0 ? -errno : 0;
+    int error = ftruncate(fd, translator->size) < 0 ? -errno : 0;
     if (error == 0) {
-        void *writable = mmap(NULL, TRANSLATOR_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        void *code = mmap(NULL, TRANSLATOR_SIZE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+        void *writable = mmap(NULL, translator->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        void *code = mmap(NULL, translator->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
         translator->writable = writable == MAP_FAILED ? NULL : writable;
         translator->executable = code == MAP_FAILED ? NULL : code;
         if (writable == MAP_FAILED || code == MAP_FAILED)
@@ -188,6 +189,7 @@ int translator_create(struct code_cache *code, struct translator **ret)
     if (translator == NULL)
         return -ENOMEM;
     translator->code = code;
+    translator->size = (code->arena_size / 2) & PAGE_MASK;
     void *made = mmap(NULL, MAX_MADE * sizeof(translator->made[0]), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     translator->made = made == MAP_FAILED ? NULL : made;
@@ -220,9 +222,9 @@ void translator_destroy(struct translator *translator)
     if (translator->made != NULL)
         (void)munmap(translator->made, MAX_MADE * sizeof(translator->made[0]));
     if (translator->writable != NULL)
-        (void)munmap(translator->writable, TRANSLATOR_SIZE);
+        (void)munmap(translator->writable, translator->size);
     if (translator->executable != NULL)
-        (void)munmap(translator->executable, TRANSLATOR_SIZE);
+        (void)munmap(translator->executable, translator->size);
     free(translator);
 }
 
@@ -273,7 +275,7 @@ bool translator_contains(uint64_t rip, uint64_t *ret_stub)
 {
     for (unsigned i = 0; i < MAX_TRANSLATORS; i++) {
         const struct translator *translator = atomic_load(&translators[i]);
-        if (translator == NULL || rip - (uint64_t)translator->executable >= TRANSLATOR_SIZE)
+        if (translator == NULL || rip - (uint64_t)translator->executable >= translator->size)
             continue;
         const uint8_t *at = translator->executable + (rip - (uint64_t)translator->executable);
         const struct translation *made = find_made(translator, at);
@@ -311,7 +313,7 @@ static bool may_link(const struct link *link, const struct translation *to)
 static void link_far(struct translator *translator, struct link *link)
 {
     uint8_t *at = translator->writable + translator->used;
-    struct emit emit = {.at = at, .end = translator->writable + TRANSLATOR_SIZE};
+    struct emit emit = {.at = at, .end = translator->writable + translator->size};
     write_far_exit(&emit, translator, link->target, link->flags_saved);
     if (emit.full)
         return;
