@@ -49,7 +49,8 @@ static void restore(struct cpu *cpu, const struct lockstep_state *state, bool ve
 
 static bool differs(const void *a, const void *b, size_t size)
 {
-    const uint8_t *p = a, *q = b;
+    const uint8_t *p = a;
+    const uint8_t *q = b;
     for (size_t i = 0; i < size; i++) {
         if (p[i] != q[i])
             return true;
@@ -72,7 +73,7 @@ static void record_part(struct cpu *cpu, uint64_t linear, unsigned size)
         lockstep->range_count == MAX_RANGES)
         return;
     struct lockstep_range *range = &lockstep->range[lockstep->range_count++];
-    range->host = (uint8_t *)(linear + entry->delta);
+    range->host = (uint8_t *)(linear + entry->delta); // NOLINT(performance-no-int-to-ptr)
     range->linear = linear;
     range->size = size;
     copy_live(range->before, range->host, size);
@@ -96,8 +97,8 @@ static void record_string(struct cpu *cpu, const struct op *op)
         cpu->partition->lockstep->range_count = MAX_RANGES;
         return;
     }
-    uint64_t at = cpu->gpr[GPR_RDI], end = at + count * op->width;
-    for (; at < end; at += RANGE_SIZE)
+    uint64_t end = cpu->gpr[GPR_RDI] + count * op->width;
+    for (uint64_t at = cpu->gpr[GPR_RDI]; at < end; at += RANGE_SIZE)
         record(cpu, at, end - at < RANGE_SIZE ? (unsigned)(end - at) : (unsigned)RANGE_SIZE);
 }
 
@@ -188,7 +189,8 @@ static bool flags_count(const struct lockstep_state *state, const struct transla
 
 static bool states_differ(const struct lockstep *lockstep, const struct translation *translation)
 {
-    const struct lockstep_state *a = &lockstep->interpreted, *b = &lockstep->translated;
+    const struct lockstep_state *a = &lockstep->interpreted;
+    const struct lockstep_state *b = &lockstep->translated;
     uint64_t mask = flags_count(a, translation) ? UINT64_MAX : ~(uint64_t)FLAGS_ARITHMETIC;
     if (a->step != b->step || a->rip != b->rip || ((a->flags ^ b->flags) & mask) != 0 ||
         differs(a->gpr, b->gpr, sizeof(a->gpr)))

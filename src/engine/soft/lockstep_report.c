@@ -60,8 +60,9 @@ _Noreturn void lockstep_fail(struct cpu *cpu, const struct lockstep *lockstep,
     static const char *const names[GPR_COUNT] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP",
                                                  "RSI", "RDI", "R8",  "R9",  "R10", "R11",
                                                  "R12", "R13", "R14", "R15"};
-    const struct lockstep_state *start = &lockstep->start, *a = &lockstep->interpreted,
-                                *b = &lockstep->translated;
+    const struct lockstep_state *start = &lockstep->start;
+    const struct lockstep_state *a = &lockstep->interpreted;
+    const struct lockstep_state *b = &lockstep->translated;
     fpu_leave(cpu);
     (void)fprintf(stderr,
                   "lockstep: the block at %016" PRIx64 " differs, of %u bytes\n"

@@ -346,6 +346,7 @@ static void write_kind_return(struct work *work)
     write_jump_found(work);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): what it points to is written later */
 static struct exit_plan *add_exit(struct work *work, uint64_t target, uint8_t *site)
 {
     struct exit_plan *exit = &work->exit[work->exit_count++];

@@ -75,7 +75,8 @@ static void write_compose_flags(struct work *work)
 {
     struct emit *emit = &work->emit;
     struct place flags = place_of_cpu(flags_offset);
-    struct place low = place_of_cpu(saved_low), high = place_of_cpu(saved_high);
+    struct place low = place_of_cpu(saved_low);
+    struct place high = place_of_cpu(saved_high);
     assemble_memory(emit, false, OPCODE_LOAD, SCRATCH_B, &flags);
     assemble_group1(emit, false, GROUP_AND, SCRATCH_B, ~(FLAGS_ARITHMETIC | FLAG_RF | FLAG_VM));
     assemble_memory(emit, false, OPCODE_MOVZX8, SCRATCH_A, &high);
@@ -102,7 +103,8 @@ void write_kind_popf(struct work *work)
     struct emit *emit = &work->emit;
     struct place up = place_at(HOST_RSP, 8);
     struct place flags = place_of_cpu(flags_offset);
-    struct place low = place_of_cpu(saved_low), high = place_of_cpu(saved_high);
+    struct place low = place_of_cpu(saved_low);
+    struct place high = place_of_cpu(saved_high);
     write_cpl_check(work);
     struct place top = write_reach(work, REACH_STACK);
     assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &top);

@@ -99,7 +99,8 @@ int translated_enter(struct cpu *cpu, struct translation *translation)
     __asm__ volatile("wrgsbase %0" : : "r"(cpu));
     prepare(cpu, false);
     cpu->stats.entries++;
-    uint64_t start = stats_now(&cpu->stats), helpers = cpu->stats.in_helpers;
+    uint64_t start = stats_now(&cpu->stats);
+    uint64_t helpers = cpu->stats.in_helpers;
     int step = code->enter(cpu, translation->entry_saved);
     stats_add(&cpu->stats, start + (cpu->stats.in_helpers - helpers), &cpu->stats.in_translated);
     return step;

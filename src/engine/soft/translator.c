@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "engine/soft/translate_private.h"
 
 enum { MAX_TRANSLATORS = 64, MAX_MADE = 1 << 19 };
+#define MADE_SIZE (MAX_MADE * sizeof(void *))
 
 /* For the signal handler. NULL = free. */
 static struct translator *_Atomic translators[MAX_TRANSLATORS];
@@ -160,7 +162,7 @@ static int map_code(struct translator *translator)
     int fd = memfd_create("partita-translations", MFD_CLOEXEC);
     if (fd < 0)
         return -errno;
-    int error = ftruncate(fd, translator->size) < 0 ? -errno : 0;
+    int error = ftruncate(fd, (off_t)translator->size) < 0 ? -errno : 0;
     if (error == 0) {
         void *writable = mmap(NULL, translator->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         void *code = mmap(NULL, translator->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
@@ -190,7 +192,7 @@ int translator_create(struct code_cache *code, struct translator **ret)
         return -ENOMEM;
     translator->code = code;
     translator->size = (code->arena_size / 2) & PAGE_MASK;
-    void *made = mmap(NULL, MAX_MADE * sizeof(translator->made[0]), PROT_READ | PROT_WRITE,
+    void *made = mmap(NULL, MADE_SIZE, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     translator->made = made == MAP_FAILED ? NULL : made;
     int error = made == MAP_FAILED ? -ENOMEM : map_code(translator);
@@ -205,7 +207,8 @@ int translator_create(struct code_cache *code, struct translator **ret)
     }
     write_routines(translator);
     code->leave = executable(translator, translator->routine.leave);
-    code->enter = (code_enter)(uintptr_t)executable(translator, translator->routine.enter);
+    const void *enter = executable(translator, translator->routine.enter);
+    memcpy(&code->enter, &enter, sizeof(enter));
     *ret = translator;
     return 0;
 }
@@ -220,7 +223,7 @@ void translator_destroy(struct translator *translator)
             break;
     }
     if (translator->made != NULL)
-        (void)munmap(translator->made, MAX_MADE * sizeof(translator->made[0]));
+        (void)munmap(translator->made, MADE_SIZE);
     if (translator->writable != NULL)
         (void)munmap(translator->writable, translator->size);
     if (translator->executable != NULL)
@@ -248,7 +251,8 @@ bool translator_keep(struct translator *translator, struct translation *made)
 
 static const struct translation *find_made(const struct translator *translator, const uint8_t *at)
 {
-    size_t low = 0, high = atomic_load_explicit(&translator->made_count, memory_order_acquire);
+    size_t low = 0;
+    size_t high = atomic_load_explicit(&translator->made_count, memory_order_acquire);
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (translator->made[middle]->base <= at)
@@ -287,6 +291,7 @@ bool translator_contains(uint64_t rip, uint64_t *ret_stub)
 /* ---- links ---- */
 
 /* Aligned, so that who runs the jump meanwhile goes to the old place or to the new. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): stored to through another type */
 static void set_site(uint8_t *site, const uint8_t *target)
 {
     int32_t distance = (int32_t)(target - (site + sizeof(distance)));
@@ -302,7 +307,8 @@ static const uint8_t *entry_for(const struct link *link, const struct translatio
 
 static bool may_link(const struct link *link, const struct translation *to)
 {
-    const struct block *from = link->from->block, *block = to->block;
+    const struct block *from = link->from->block;
+    const struct block *block = to->block;
     return link->to == NULL && atomic_load(&from->valid) && atomic_load(&block->valid) &&
            block->rip == link->target && block->mode == from->mode &&
            block->second_gpa == UINT64_MAX && from->second_gpa == UINT64_MAX &&
