@@ -37,8 +37,11 @@ static void map_edges(struct guest *g)
     guest_write64(g, PT + LAST, (DATA_AT + 3 * PAGE_SIZE) | TABLE);
 }
 
+/* Neighbours of the data pages lie elsewhere, so that crossing them without care shows. */
 static void map_pages(struct guest *g)
 {
+    guest_map(g, DATA_AT + PAGE_SIZE, (DATA_AT + 2 * PAGE_SIZE) | TABLE);
+    guest_map(g, DATA_AT + 2 * PAGE_SIZE, (DATA_AT + PAGE_SIZE) | TABLE);
     guest_map(g, READ_ONLY_AT, READ_ONLY_AT | PAGE_P | PAGE_U);
     guest_map(g, ABSENT_AT, 0);
     guest_map(g, ALIAS_AT, DATA_AT | TABLE);

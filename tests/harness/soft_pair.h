@@ -13,7 +13,8 @@
 #include "tests/harness/soft_fixture.h"
 
 enum {
-    /* Pages from DATA_AT on are writable and filled with a pattern; after them lie: */
+    /* Pages from DATA_AT on are writable and filled with a pattern, the second and third of them
+     * swapped; after them lie: */
     PAIR_DATA_PAGES = 4,
     ABSENT_AT = DATA_AT + 0x10000,
     READ_ONLY_AT = DATA_AT + 0x12000,
