@@ -148,6 +148,29 @@ static void flags_are_pushed_and_popped(void **state)
     CHECK_SCENES(*state, pushes);
 }
 
+static void use_smap(struct guest *g)
+{
+    g->cpu->cr4 |= CR4_SMAP;
+    cpu_mode_changed(g->cpu);
+}
+
+/* Without SMAP's consent a load from the data pages would end in a shutdown: so would its fault. */
+static void popf_of_ac_opens_user_pages(void **state)
+{
+    struct scene scene = {
+        .name = "popf of AC; load; popf without AC",
+        CODE(POPF_OF("\x02\x00\x04\x00") "\x48\x8b\x03" POPF_OF("\x02\x00\x00\x00")),
+        .gpr = {[GPR_RBX] = DATA_AT, [GPR_RSP] = SUPERVISOR_AT + 0x800},
+        .prepare = use_smap,
+        .outcome = PORT_DONE};
+    pair_check(*state, &scene);
+    scene.name = "popf without AC; load";
+    scene.code = POPF_OF("\x02\x00\x00\x00") "\x48\x8b\x03";
+    scene.length = 9;
+    scene.outcome = -1;
+    pair_check(*state, &scene);
+}
+
 static const struct scene swaps[] = {
     /* swapgs; mov rax, gs:[rbx]; swapgs; mov rcx, gs:[rbx] */
     {"swapgs", CODE("\x0f\x01\xf8\x65\x48\x8b\x03\x0f\x01\xf8\x65\x48\x8b\x0b\x0f\x01\xf8"),
@@ -277,8 +300,8 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         pair_test(cli_and_sti_need_their_privilege), pair_test(flags_are_pushed_and_popped),
-        pair_test(swapgs_swaps_for_the_kernel_only), pair_test(what_waits_comes_when_it_may),
-        pair_test(sti_and_hlt_lose_no_interrupt),
+        pair_test(popf_of_ac_opens_user_pages),      pair_test(swapgs_swaps_for_the_kernel_only),
+        pair_test(what_waits_comes_when_it_may),     pair_test(sti_and_hlt_lose_no_interrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
