@@ -35,6 +35,8 @@ struct pair {
     struct engine_segment segment[2][CPU_SEGMENTS];
 };
 
+enum { PAIR_ANY = -2 }; /* an outcome: both may end as they like, but the same way */
+
 struct scene {
     const char *name;
     const char *code;
@@ -63,6 +65,9 @@ void pair_check_all(struct pair *pair, const struct scene *scenes, unsigned coun
     pair_check_all(pair, scenes, sizeof(scenes) / sizeof((scenes)[0]))
 
 #define pair_test(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
+
+/* Bytes of code in both, from which the scenes' code may be reached. */
+void pair_write(struct pair *pair, uint64_t at, const void *bytes, size_t length);
 
 /* Is the code at this address translated, in the guest's present mode? */
 bool guest_is_translated(const struct guest *guest, uint64_t at);

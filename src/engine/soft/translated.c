@@ -122,12 +122,33 @@ static int handle(struct cpu *cpu, const struct op *op)
     return handler(cpu, op);
 }
 
+/* The instructions behind *op, up to one that does not just go on to the next. */
+static int handle_rest(struct cpu *cpu, const struct op **op)
+{
+    int step;
+    do
+        step = handle(cpu, ++*op);
+    while (step == STEP_NEXT);
+    return step;
+}
+
+/*
+ * The block has looked at the vector level once and may not do so again, but there is nothing in
+ * the vector units for it: x87 instructions work without CR4.OSFXSR, and some with CR0.TS.
+ */
+static bool must_finish(struct cpu *cpu, const struct block *block)
+{
+    return block->translation->has_vectors && vector_level(cpu) == VECTOR_NONE;
+}
+
 const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
                                     const uint8_t *resume)
 {
     const struct op *op = &block->op[index];
     begin(cpu, block, index);
     int step = handle(cpu, op);
+    if (step == STEP_NEXT && must_finish(cpu, block))
+        step = handle_rest(cpu, &op);
     if (step != STEP_NEXT)
         return go_after(cpu, op, step);
     if (atomic_load_explicit(&block->valid, memory_order_relaxed)) {
@@ -145,8 +166,8 @@ const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned 
     (void)resume;
     begin(cpu, block, index);
     int step = handle(cpu, op);
-    while (step == STEP_NEXT)
-        step = handle(cpu, ++op);
+    if (step == STEP_NEXT)
+        step = handle_rest(cpu, &op);
     return go_after(cpu, op, step);
 }
 
