@@ -22,6 +22,14 @@ enum {
 
 /* ---- making ---- */
 
+static void fill(struct guest *g, uint64_t gpa)
+{
+    uint8_t bytes[PAGE_SIZE];
+    for (unsigned i = 0; i < PAGE_SIZE; i++)
+        bytes[i] = (uint8_t)(i * 7 + (gpa >> 12) * 31 + (i >> 8));
+    guest_write(g, gpa, bytes, sizeof(bytes));
+}
+
 /* One chain of tables serves all the edges of the address space. */
 static void map_edges(struct guest *g)
 {
@@ -50,6 +58,8 @@ static void map_pages(struct guest *g)
     guest_map(g, LAST_AT + PAGE_SIZE, GUEST_RAM | TABLE);
     guest_map(g, SUPERVISOR_AT, SUPERVISOR_AT | PAGE_P | PAGE_W);
     map_edges(g);
+    fill(g, READ_ONLY_AT);
+    fill(g, SUPERVISOR_AT);
 }
 
 /* By the first entry of the TSS's interrupt stack table. */
@@ -94,14 +104,6 @@ int pair_teardown(void **state)
 }
 
 /* ---- before a run ---- */
-
-static void fill(struct guest *g, uint64_t gpa)
-{
-    uint8_t bytes[PAGE_SIZE];
-    for (unsigned i = 0; i < PAGE_SIZE; i++)
-        bytes[i] = (uint8_t)(i * 7 + (gpa >> 12) * 31 + (i >> 8));
-    guest_write(g, gpa, bytes, sizeof(bytes));
-}
 
 static void fill_vectors(struct cpu *cpu)
 {
