@@ -147,7 +147,8 @@ struct guest *guest_create_with(unsigned vcpus, enum engine_translate translate)
 
 struct guest *guest_create(unsigned vcpus)
 {
-    return guest_create_with(vcpus, ENGINE_TRANSLATE_HOT);
+    bool always = getenv("SOFT_FIXTURE_TRANSLATES") != NULL;
+    return guest_create_with(vcpus, always ? ENGINE_TRANSLATE_ALWAYS : ENGINE_TRANSLATE_HOT);
 }
 
 void guest_destroy(struct guest *guest)

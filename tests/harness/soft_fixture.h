@@ -74,7 +74,11 @@ struct guest {
     struct engine_exit exits[GUEST_CPUS]; /* of those that run on threads of their own */
 };
 
-/* Aborts the program when the machine cannot be made: there is no test without it. */
+/*
+ * Aborts the program when the machine cannot be made: there is no test without it. With
+ * SOFT_FIXTURE_TRANSLATES in the environment all its code is translated: so tests that were written
+ * for the interpreter are run for translations, too.
+ */
 struct guest *guest_create(unsigned vcpus);
 /* The same, with a say in which of its code is translated. */
 struct guest *guest_create_with(unsigned vcpus, enum engine_translate translate);
