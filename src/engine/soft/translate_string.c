@@ -31,7 +31,7 @@ static void write_checks(struct work *work, unsigned width)
     work->held = NO_GROUP;
     assemble_test_field(&work->emit, offsetof(struct cpu, flags), FLAG_DF);
     write_to_stub(work, CONDITION_NE);
-    assemble_group1(&work->emit, true, GROUP_CMP, GPR_RCX, MEM_PAGE_SIZE / (int32_t)width);
+    assemble_group1(&work->emit, true, GROUP_CMP, GPR_RCX, (int32_t)(MEM_PAGE_SIZE / width));
     write_to_stub(work, CONDITION_A);
 }
 
