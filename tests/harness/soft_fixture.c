@@ -124,15 +124,17 @@ void guest_reset(struct guest *guest)
     }
 }
 
-struct guest *guest_create(unsigned vcpus)
+struct guest *guest_create_with(unsigned vcpus, enum engine_translate translate)
 {
     struct reason reason;
     struct guest *guest = calloc(1, sizeof(*guest));
     must(guest != NULL && vcpus <= GUEST_CPUS, "no memory");
     must(mem_create(GUEST_RAM, UINT64_C(0xc0000000), &guest->mem) == 0, "no guest memory");
     guest->ram = mem_base(guest->mem);
-    struct engine_config config = {
-        .mem = guest->mem, .vcpu_count = vcpus, .cpu_level = ENGINE_CPU_HOST};
+    struct engine_config config = {.mem = guest->mem,
+                                   .vcpu_count = vcpus,
+                                   .cpu_level = ENGINE_CPU_HOST,
+                                   .translate = translate};
     must(soft_engine.partition_create(&config, &guest->partition, &reason) == 0, "no partition");
     /* Its first member, see soft.c. */
     guest->soft = (struct soft_partition *)(void *)guest->partition;
@@ -141,6 +143,12 @@ struct guest *guest_create(unsigned vcpus)
     for (unsigned i = 0; i < vcpus; i++)
         guest_use_long(guest, i);
     return guest;
+}
+
+struct guest *guest_create(unsigned vcpus)
+{
+    bool always = getenv("SOFT_FIXTURE_TRANSLATES") != NULL;
+    return guest_create_with(vcpus, always ? ENGINE_TRANSLATE_ALWAYS : ENGINE_TRANSLATE_HOT);
 }
 
 void guest_destroy(struct guest *guest)
@@ -155,6 +163,12 @@ void guest_destroy(struct guest *guest)
 int guest_setup(void **state)
 {
     *state = guest_create(1);
+    return 0;
+}
+
+int guest_setup_translated(void **state)
+{
+    *state = guest_create_with(1, ENGINE_TRANSLATE_ALWAYS);
     return 0;
 }
 

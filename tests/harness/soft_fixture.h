@@ -74,14 +74,22 @@ struct guest {
     struct engine_exit exits[GUEST_CPUS]; /* of those that run on threads of their own */
 };
 
-/* Aborts the program when the machine cannot be made: there is no test without it. */
+/*
+ * Aborts the program when the machine cannot be made: there is no test without it. With
+ * SOFT_FIXTURE_TRANSLATES in the environment all its code is translated: so tests that were written
+ * for the interpreter are run for translations, too.
+ */
 struct guest *guest_create(unsigned vcpus);
+/* The same, with a say in which of its code is translated. */
+struct guest *guest_create_with(unsigned vcpus, enum engine_translate translate);
 void guest_destroy(struct guest *guest);
 /* RAM as after creation, and all vCPUs as after power-on. */
 void guest_reset(struct guest *guest);
 
 /* For cmocka: one vCPU in 64-bit code, CPL 0, interrupts off, ready at CODE_AT. */
 int guest_setup(void **state);
+/* The same, with every block translated as soon as it has run once. */
+int guest_setup_translated(void **state);
 int guest_teardown(void **state);
 
 /* Put a vCPU into a mode, its registers cleared, RSP at its stack's top and RIP at CODE_AT. */

@@ -144,11 +144,37 @@ static bool is_interpreted(const struct block *block, unsigned index)
     return index < block->count && (block->translation->trait[index] & TRAIT_INTERPRETED) != 0;
 }
 
-/* In lock-step: what is interpreted anyway is run once. */
-static const uint8_t *stop_before(struct cpu *cpu, const struct op *op)
+/* In lock-step what is interpreted anyway is run once, and not here. */
+static bool is_for_later(struct cpu *cpu, const struct op *op)
+{
+    const struct block *block = cpu->block;
+    return in_lockstep(cpu) && is_interpreted(block, (unsigned)(op - block->op));
+}
+
+static int stop_before(struct cpu *cpu, const struct op *op)
 {
     cpu->rip = op_rip(cpu, op);
-    return leave(cpu, STEP_JUMP);
+    return STEP_JUMP;
+}
+
+/* The instructions behind *op, up to one that does not just go on to the next. */
+static int handle_rest(struct cpu *cpu, const struct op **op)
+{
+    int step;
+    do {
+        ++*op;
+        step = is_for_later(cpu, *op) ? stop_before(cpu, *op) : handle(cpu, *op);
+    } while (step == STEP_NEXT);
+    return step;
+}
+
+/*
+ * The block has looked at the vector level once and may not do so again, but there is nothing in
+ * the vector units for it: x87 instructions work without CR4.OSFXSR, and some with CR0.TS.
+ */
+static bool must_finish(struct cpu *cpu, const struct block *block)
+{
+    return block->translation->has_vectors && vector_level(cpu) == VECTOR_NONE;
 }
 
 static const uint8_t *interpret(struct cpu *cpu, struct block *block, unsigned index,
@@ -156,9 +182,9 @@ static const uint8_t *interpret(struct cpu *cpu, struct block *block, unsigned i
 {
     const struct op *op = &block->op[index];
     begin(cpu, block, index);
-    if (in_lockstep(cpu) && is_interpreted(block, index))
-        return stop_before(cpu, op);
-    int step = handle(cpu, op);
+    int step = is_for_later(cpu, op) ? stop_before(cpu, op) : handle(cpu, op);
+    if (step == STEP_NEXT && must_finish(cpu, block))
+        step = handle_rest(cpu, &op);
     if (step != STEP_NEXT)
         return go_after(cpu, op, step);
     if (atomic_load_explicit(&block->valid, memory_order_relaxed)) {
@@ -174,12 +200,8 @@ static const uint8_t *finish(struct cpu *cpu, struct block *block, unsigned inde
     const struct op *op = &block->op[index];
     begin(cpu, block, index);
     int step = handle(cpu, op);
-    while (step == STEP_NEXT) {
-        op++;
-        if (in_lockstep(cpu) && is_interpreted(block, (unsigned)(op - block->op)))
-            return stop_before(cpu, op);
-        step = handle(cpu, op);
-    }
+    if (step == STEP_NEXT)
+        step = handle_rest(cpu, &op);
     return go_after(cpu, op, step);
 }
 
