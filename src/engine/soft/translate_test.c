@@ -108,7 +108,7 @@ static void instructions_lie_one_behind_the_other(void **state)
     static const bool left[] = {false, false, false, false, false, false, true, false, false};
     for (unsigned i = 0; i < sizeof(left); i++) {
         assert_true((made->op_stub[i] != 0) == stub[i]);
-        assert_true(made->left[i] == left[i]);
+        assert_true(((made->trait[i] & TRAIT_LEFT) != 0) == left[i]);
     }
     assert_true(made->has_vectors);
 }
@@ -185,16 +185,16 @@ static void block_without_room_is_interpreted(void **state)
     struct guest *g = *state;
     struct translator *translator = g->soft->code->translator;
     (void)TRANSLATE(g, "\x90");
-    translator->used = TRANSLATOR_SIZE - 100;
+    translator->used = translator->size - 100;
     PLACE(g, CODE_AT + 0x40, "\x01\xc8");
     g->cpu->gpr[GPR_RCX] = 7;
     guest_start(g, CODE_AT + 0x40);
     assert_int_equal(guest_run_to_port(g), PORT_DONE);
     assert_int_equal(g->cpu->gpr[GPR_RAX], 7);
-    assert_int_equal(translator->used, TRANSLATOR_SIZE - 100);
+    assert_int_equal(translator->used, translator->size - 100);
     guest_start(g, CODE_AT + 1);
     assert_int_equal(guest_run_to_port(g), PORT_DONE);
-    assert_true(translator->used < TRANSLATOR_SIZE / 2);
+    assert_true(translator->used < translator->size / 2);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup_translated, guest_teardown)

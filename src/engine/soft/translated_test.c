@@ -340,8 +340,8 @@ static bool is_of_host(const struct guest *g, uint64_t value)
 {
     const struct translator *translator = g->soft->code->translator;
     return value - (uint64_t)g->ram < GUEST_RAM || value - (uint64_t)g->cpu < sizeof(*g->cpu) ||
-           value - (uint64_t)translator->executable < TRANSLATOR_SIZE ||
-           value - (uint64_t)translator->writable < TRANSLATOR_SIZE;
+           value - (uint64_t)translator->executable < translator->size ||
+           value - (uint64_t)translator->writable < translator->size;
 }
 
 /* Wherever the guest is stopped, its registers are its own. */
@@ -379,7 +379,7 @@ static void sample(int signal, siginfo_t *info, void *context)
     uint64_t rip = (uint64_t)at->uc_mcontext.gregs[REG_RIP];
     (void)signal;
     (void)info;
-    if (rip - (uint64_t)translator->executable >= TRANSLATOR_SIZE)
+    if (rip - (uint64_t)translator->executable >= translator->size)
         return;
     (void)atomic_fetch_add(&samples, 1);
     (void)atomic_fetch_or(&seen_flags, (uint64_t)at->uc_mcontext.gregs[REG_EFL]);

@@ -187,7 +187,7 @@ static void other_addresses_belong_to_nobody(void **state)
                           (uint64_t)g->ram,
                           (uint64_t)translator->executable - 1,
                           (uint64_t)translator->executable + translator->used,
-                          (uint64_t)translator->executable + TRANSLATOR_SIZE,
+                          (uint64_t)translator->executable + translator->size,
                           (uint64_t)(translator->writable +
                                      (made->base + made->op_start[0] - translator->executable))};
     for (unsigned i = 0; i < sizeof(outside) / sizeof(outside[0]); i++)
@@ -292,7 +292,7 @@ static void interpreting_machine_has_no_translator(void **state)
     guest_destroy(g);
 }
 
-static struct code_cache cache;
+static struct code_cache cache = {.arena_size = 16 << 20};
 
 static void expect_no_creation(int resource, rlim_t limit)
 {
