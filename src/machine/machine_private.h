@@ -75,6 +75,7 @@ struct machine {
 
     struct hv *hv; /* NULL: the guest sees no Hyper-V */
     struct machine_vp_timer vp_timers[ENGINE_MAX_VCPUS];
+    struct test_ports *test_ports;                                        /* C; NULL: none */
     struct vmbus *vmbus;                                                  /* loop thread */
     struct storvsp *controllers[MACHINE_MAX_CONTROLLERS];                 /* loop thread */
     struct machine_slot slots[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS]; /* loop thread */
@@ -144,6 +145,12 @@ void machine_reset_hyperv(struct machine *machine);
 void machine_read_msr(struct machine_vcpu *vcpu, struct engine_exit *exit);
 void machine_write_msr(struct machine_vcpu *vcpu, struct engine_exit *exit);
 void machine_hypercall(struct machine_vcpu *vcpu, struct engine_exit *exit);
+
+/* ---- test_ports.c: only when test devices and Hyper-V are wanted ---- */
+
+int machine_create_test_ports(struct machine *machine, struct reason *reason);
+void machine_destroy_test_ports(struct machine *machine);
+void machine_reset_test_ports(struct machine *machine);
 
 /* ---- storage.c ---- */
 
