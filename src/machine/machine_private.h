@@ -120,6 +120,9 @@ int machine_create_processors(struct machine *machine, struct reason *reason);
 void machine_destroy_processors(struct machine *machine);
 /* Tables and boot images into zeroed RAM. */
 int machine_load_images(struct machine *machine, struct reason *reason);
+/* What a boot image finds of the chipset, beyond its state after reset; the processors are there.
+ */
+void machine_prepare_chipset(struct machine *machine, struct chipset *chipset);
 int machine_create_chipset(struct machine *machine, struct reason *reason);
 /* Guest reboot: called while every vCPU thread is in the meeting. */
 int machine_reset(struct machine *machine, struct reason *reason);
