@@ -156,6 +156,21 @@ void chipset_reset(struct chipset *c)
         test_devices_reset(c->test_devices);
 }
 
+void chipset_set_up_as_bios(struct chipset *c)
+{
+    static const struct {
+        uint16_t port;
+        uint8_t value;
+    } writes[] = {
+        {0x43, 0x36}, {0x40, 0x00}, {0x40, 0x00},               /* square wave, 65536 */
+        {0x20, 0x11}, {0x21, 0x08}, {0x21, 0x04}, {0x21, 0x01}, /* ICW1 to ICW4: no edge is kept */
+        {0xa0, 0x11}, {0xa1, 0x70}, {0xa1, 0x02}, {0xa1, 0x01},
+        {0x21, 0xb8}, {0xa1, 0x8f}, /* open: 0, 1, 2, 6, 12, 13, 14 */
+    };
+    for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++)
+        bus_port_write(c->bus, writes[i].port, 1, writes[i].value);
+}
+
 struct bus *chipset_bus(struct chipset *c)
 {
     return c->bus;

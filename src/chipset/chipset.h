@@ -73,6 +73,8 @@ int chipset_create(const struct chipset_config *config, struct chipset **ret);
 void chipset_destroy(struct chipset *chipset);
 /* Power-on state of all devices. */
 void chipset_reset(struct chipset *chipset);
+/* As a BIOS leaves it: vectors 08h and 70h of the 8259 pair, and the timer ticking at 18.2 Hz. */
+void chipset_set_up_as_bios(struct chipset *chipset);
 int chipset_visit_state(struct chipset *chipset, struct state_visitor *visitor);
 
 struct bus *chipset_bus(struct chipset *chipset);

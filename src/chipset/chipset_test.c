@@ -143,6 +143,18 @@ static void timer_is_pic_input_0_and_ioapic_pin_2(void **state)
     assert_both_controllers(f, 0x30, 0x42);
 }
 
+static void timer_ticks_as_a_bios_leaves_it(void **state)
+{
+    struct fixture *f = *state;
+    chipset_set_up_as_bios(f->chipset);
+    assert_false(f->fake.extint);
+    fake_pass(&f->fake, NS_PER_SECOND / 18);
+    assert_true(f->fake.extint);
+    assert_int_equal(chipset_acknowledge_extint(f->chipset), 0x08);
+    assert_int_equal(in(f, 0x21), 0xb8);
+    assert_int_equal(in(f, 0xa1), 0x8f);
+}
+
 static void devices_have_the_lines_of_a_pc(void **state)
 {
     struct fixture *f = *state;
@@ -363,6 +375,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(timer_is_pic_input_0_and_ioapic_pin_2),
+        TEST(timer_ticks_as_a_bios_leaves_it),
         TEST(devices_have_the_lines_of_a_pc),
         TEST(machine_drives_lines_of_its_own),
         TEST(serial_output_and_power_reach_the_host),

@@ -13,6 +13,7 @@
 #define AREA_ACPI          UINT64_C(0xe0000)
 #define AREA_ACPI_END      UINT64_C(0xf0000)
 #define AREA_SMBIOS        UINT64_C(0xf0000)
+#define AREA_BIOS_CODE     UINT64_C(0xffe00) /* behind the SMBIOS tables, in the same segment */
 #define AREA_HIGH          UINT64_C(0x100000)
 #define AREA_4_GIB         UINT64_C(0x100000000)
 

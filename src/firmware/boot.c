@@ -3,17 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "firmware/area.h"
+#include "firmware/bios.h"
 #include "firmware/loading.h"
-
-/* Fields of the BIOS data area that kernels read without asking any firmware. */
-enum {
-    BDA_COM1 = 0x400,
-    BDA_EBDA_SEGMENT = 0x40e,
-    BDA_LOW_KIB = 0x413,
-    COM1_PORT = 0x3f8,
-};
 
 struct compression {
     const char *name;
@@ -62,30 +53,11 @@ static int load_kernel(struct loading *loading, struct boot_state *ret)
     return refuse_unknown(loading);
 }
 
-static int write_bios_data(struct mem *mem)
-{
-    uint8_t com1[2];
-    uint8_t segment[2];
-    uint8_t low_kib[2];
-    put_le16(com1, COM1_PORT);
-    put_le16(segment, (uint16_t)(AREA_LOW_TOP >> 4));
-    put_le16(low_kib, (uint16_t)(AREA_LOW_TOP >> 10));
-    int r = mem_write(mem, BDA_COM1, com1, sizeof(com1));
-    if (r == 0)
-        r = mem_write(mem, BDA_EBDA_SEGMENT, segment, sizeof(segment));
-    if (r == 0)
-        r = mem_write(mem, BDA_LOW_KIB, low_kib, sizeof(low_kib));
-    /* The EBDA begins with its own size in KiB. */
-    if (r == 0)
-        r = mem_fill(mem, AREA_LOW_TOP, 1, 1);
-    return r;
-}
-
 int boot_load(struct mem *mem, const struct boot_config *config, struct boot_state *ret,
               struct reason *reason)
 {
     struct loading loading = {.mem = mem, .config = config, .reason = reason};
     placement_start(&loading.placement, mem);
     int r = load_kernel(&loading, ret);
-    return r < 0 ? r : write_bios_data(mem);
+    return r < 0 ? r : bios_write(mem);
 }

@@ -31,6 +31,7 @@ struct boot_state {
     uint64_t cr3; /* LONG_64 only */
     uint64_t gdt_base;
     uint16_t gdt_limit;
+    bool as_bios; /* the chipset is to be as a BIOS leaves it */
 };
 
 struct boot_file {

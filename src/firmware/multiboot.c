@@ -166,7 +166,9 @@ static int load_image(struct loading *loading, uint64_t header_at, uint64_t *ret
 
 int multiboot_load(struct loading *loading, struct boot_state *ret)
 {
-    struct boot_state state = {.mode = BOOT_MODE_PROTECTED_32, .rax = LOADER_MAGIC};
+    /* § 3.2: the 8259 pair is programmed with the normal values. */
+    struct boot_state state = {
+        .mode = BOOT_MODE_PROTECTED_32, .rax = LOADER_MAGIC, .as_bios = true};
     int64_t header_at = find_header(&loading->config->kernel);
     if (header_at < 0)
         return loading_refuse(loading, -ENOEXEC, "no multiboot header");

@@ -17,7 +17,7 @@ enum {
     ENTRY_32_AT = 0x20,
     ENTRY_32_SIZE = 0x1f,
     TABLE_AT = 0x40,
-    AREA_SIZE = 0x10000,
+    AREA_SIZE = AREA_BIOS_CODE - AREA_SMBIOS,
     LONGEST = 0x30, /* formatted part of the longest structure here */
     STRINGS = 4,
 };
@@ -55,7 +55,7 @@ struct table {
     size_t used; /* from the area's start */
     size_t count;
     size_t longest;
-    uint8_t bytes[AREA_SIZE]; /* 0xF0000–0xFFFFF */
+    uint8_t bytes[AREA_SIZE]; /* from 0xF0000 on */
 };
 
 static struct structure begin(enum structure_type type, uint8_t length, uint8_t instance)

@@ -155,5 +155,9 @@ int hv_post_message(struct hv *hv, unsigned vp, unsigned sint, const struct hv_m
  * switched on SynIC, its event page or the SINT; nothing is kept then.
  */
 int hv_signal_event(struct hv *hv, unsigned vp, unsigned sint, unsigned flag);
+/* The interrupt of a SINT alone, unless the guest has masked it; a VP or SINT that is none:
+ * nothing.
+ */
+void hv_raise_sint(struct hv *hv, unsigned vp, unsigned sint);
 
 #endif

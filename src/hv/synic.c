@@ -155,6 +155,15 @@ int hv_signal_event(struct hv *hv, unsigned vp, unsigned sint, unsigned flag)
     return error;
 }
 
+void hv_raise_sint(struct hv *hv, unsigned vp, unsigned sint)
+{
+    if (vp >= hv->vp_count || sint >= HV_SINT_COUNT)
+        return;
+    (void)pthread_mutex_lock(&hv->vps[vp].lock);
+    raise_sint(&hv->vps[vp], sint);
+    (void)pthread_mutex_unlock(&hv->vps[vp].lock);
+}
+
 /* ---- registers ---- */
 
 bool synic_write_control(struct hv_vp *vp, uint64_t value)

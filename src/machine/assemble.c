@@ -128,6 +128,12 @@ int machine_load_images(struct machine *machine, struct reason *reason)
     return error < 0 ? -ENOEXEC : 0;
 }
 
+void machine_prepare_chipset(struct machine *machine, struct chipset *chipset)
+{
+    if (machine->boot.as_bios)
+        chipset_set_up_as_bios(chipset);
+}
+
 /* Give the pages back: reads as zero, and a large guest that used little costs little. */
 static int zero_range(struct mem *mem, size_t index)
 {
@@ -158,7 +164,8 @@ static int zero_memory(struct machine *machine, struct reason *reason)
  */
 int machine_reset(struct machine *machine, struct reason *reason)
 {
-    chipset_reset(machine_enter_chipset(machine));
+    struct chipset *chipset = machine_enter_chipset(machine);
+    chipset_reset(chipset);
     machine_destroy_processors(machine);
     machine->tsc_offset = -(int64_t)engine_host_tsc();
     machine_reset_hyperv(machine);
@@ -167,6 +174,8 @@ int machine_reset(struct machine *machine, struct reason *reason)
         error = machine_load_images(machine, reason);
     if (error == 0)
         error = machine_create_processors(machine, reason);
+    if (error == 0)
+        machine_prepare_chipset(machine, chipset);
     machine_leave_chipset(machine, true);
     return error;
 }

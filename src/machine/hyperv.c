@@ -191,11 +191,14 @@ int machine_create_hyperv(struct machine *machine, struct reason *reason)
         error = create_hv(machine, reason);
     if (error == 0)
         error = create_vmbus(machine, reason);
-    return error == 0 ? machine_create_storage(machine, reason) : error;
+    if (error == 0)
+        error = machine_create_storage(machine, reason);
+    return error == 0 ? machine_create_test_ports(machine, reason) : error;
 }
 
 void machine_destroy_hyperv(struct machine *machine)
 {
+    machine_destroy_test_ports(machine);
     machine_destroy_storage(machine);
     vmbus_destroy(machine->vmbus);
     hv_destroy(machine->hv);
@@ -222,6 +225,7 @@ void machine_reset_hyperv(struct machine *machine)
 {
     if (machine->hv == NULL)
         return;
+    machine_reset_test_ports(machine);
     vmbus_reset(machine->vmbus);
     hv_reset(machine->hv, machine->tsc_offset);
 }

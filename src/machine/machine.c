@@ -50,7 +50,11 @@ static int create_parts(struct machine *machine, struct reason *reason)
         error = machine_load_images(machine, reason);
     if (error == 0)
         error = machine_create_processors(machine, reason);
-    return error;
+    if (error < 0)
+        return error;
+    machine_prepare_chipset(machine, machine_enter_chipset(machine));
+    machine_leave_chipset(machine, false);
+    return 0;
 }
 
 int machine_create(const struct machine_config *config, struct machine **ret, struct reason *reason)

@@ -75,6 +75,7 @@ struct machine {
 
     struct hv *hv; /* NULL: the guest sees no Hyper-V */
     struct machine_vp_timer vp_timers[ENGINE_MAX_VCPUS];
+    struct test_ports *test_ports;                                        /* C; NULL: none */
     struct vmbus *vmbus;                                                  /* loop thread */
     struct storvsp *controllers[MACHINE_MAX_CONTROLLERS];                 /* loop thread */
     struct machine_slot slots[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS]; /* loop thread */
@@ -119,6 +120,9 @@ int machine_create_processors(struct machine *machine, struct reason *reason);
 void machine_destroy_processors(struct machine *machine);
 /* Tables and boot images into zeroed RAM. */
 int machine_load_images(struct machine *machine, struct reason *reason);
+/* What a boot image finds of the chipset, beyond its state after reset; the processors are there.
+ */
+void machine_prepare_chipset(struct machine *machine, struct chipset *chipset);
 int machine_create_chipset(struct machine *machine, struct reason *reason);
 /* Guest reboot: called while every vCPU thread is in the meeting. */
 int machine_reset(struct machine *machine, struct reason *reason);
@@ -144,6 +148,12 @@ void machine_reset_hyperv(struct machine *machine);
 void machine_read_msr(struct machine_vcpu *vcpu, struct engine_exit *exit);
 void machine_write_msr(struct machine_vcpu *vcpu, struct engine_exit *exit);
 void machine_hypercall(struct machine_vcpu *vcpu, struct engine_exit *exit);
+
+/* ---- test_ports.c: only when test devices and Hyper-V are wanted ---- */
+
+int machine_create_test_ports(struct machine *machine, struct reason *reason);
+void machine_destroy_test_ports(struct machine *machine);
+void machine_reset_test_ports(struct machine *machine);
 
 /* ---- storage.c ---- */
 

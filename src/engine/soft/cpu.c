@@ -65,6 +65,14 @@ void cpu_notify(struct cpu *cpu, uint32_t bits)
         wake(cpu);
 }
 
+void cpu_notify_nmi(struct cpu *cpu)
+{
+    if ((atomic_fetch_or(&cpu->pending, PENDING_NMI) & PENDING_NMI) != 0)
+        cpu_notify(cpu, PENDING_NMI_AGAIN);
+    else if (atomic_load(&cpu->waiting))
+        wake(cpu);
+}
+
 static void reset_segments(struct cpu *cpu)
 {
     for (unsigned i = 0; i < SEGMENT_COUNT; i++)

@@ -140,6 +140,7 @@ enum pending {
     PENDING_YIELD = 1 << 9,  /* a spin loop: let another thread of the host run */
     PENDING_EPOCH = 1 << 8,  /* partition.epoch moved on: see code.h */
     PENDING_FLUSH = 1 << 10, /* another thread waits in flush_tlb() */
+    PENDING_NMI_AGAIN = 1 << 11,
 };
 
 /* What waits until the next instruction has completed: Intel SDM vol. 2, STI; vol. 3A § 6.8.3. */
@@ -370,6 +371,12 @@ void cpu_reset(struct cpu *cpu, bool init);
 void cpu_set_flags(struct cpu *cpu, uint64_t flags);
 /* Any thread: set bits of pending and wake the vCPU if it is halted. */
 void cpu_notify(struct cpu *cpu, uint32_t bits);
+/*
+ * An NMI. Up to two are kept for a vCPU that has not looked up yet: a processor would have taken
+ * the first between two instructions, before the second came. While NMIs are blocked it is one
+ * (Intel SDM vol. 3A § 6.7.1).
+ */
+void cpu_notify_nmi(struct cpu *cpu);
 
 /* ---- asking the caller of run(): exit.c ---- */
 

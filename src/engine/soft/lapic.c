@@ -197,7 +197,7 @@ void lapic_raise_local(struct cpu *cpu, enum lapic_lvt lvt)
         return;
     bool has_mode = (lvt_writable[lvt] & LVT_DELIVERY) != 0;
     if (has_mode && (entry & LVT_DELIVERY) == DELIVERY_NMI << 8)
-        (void)atomic_fetch_or(&cpu->pending, PENDING_NMI);
+        cpu_notify_nmi(cpu);
     else if ((entry & LVT_VECTOR) >= 16)
         lapic_request(cpu, (uint8_t)(entry & LVT_VECTOR), LAPIC_EDGE);
     else if (lvt != LVT_ERROR)

@@ -87,7 +87,7 @@ static bool hand_over(struct cpu *target, const struct message *message)
         lapic_request(target, message->vector, message->trigger);
         return true;
     case DELIVERY_NMI:
-        cpu_notify(target, PENDING_NMI);
+        cpu_notify_nmi(target);
         return true;
     case DELIVERY_INIT:
         cpu_notify(target, PENDING_INIT);

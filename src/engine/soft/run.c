@@ -14,7 +14,7 @@
 #include "engine/soft/tlb.h"
 #include "engine/soft/translation.h"
 
-enum { DR6_BS = 1 << 14 };
+enum { DR6_BS = 1 << 14, NMIS = PENDING_NMI | PENDING_NMI_AGAIN };
 
 /* ---- between blocks ---- */
 
@@ -67,7 +67,8 @@ static bool is_running_or_halted(const struct cpu *cpu)
 
 static int deliver_nmi(struct cpu *cpu)
 {
-    (void)take(cpu, PENDING_NMI);
+    if (!take(cpu, PENDING_NMI_AGAIN))
+        (void)take(cpu, PENDING_NMI);
     cpu->nmi_blocked = true;
     return deliver(cpu, VECTOR_NMI);
 }
@@ -120,8 +121,10 @@ static int deliver_events(struct cpu *cpu)
     if (running && (cpu->shadow != SHADOW_NONE || cpu->reply_count != 0))
         return STEP_NEXT;
     uint32_t pending = atomic_load(&cpu->pending);
-    if ((pending & PENDING_NMI) != 0 && !cpu->nmi_blocked)
+    if ((pending & NMIS) != 0 && !cpu->nmi_blocked)
         return deliver_nmi(cpu);
+    if ((pending & NMIS) == NMIS)
+        (void)take(cpu, PENDING_NMI_AGAIN);
     if (take(cpu, PENDING_INTERRUPT))
         return deliver_maskable(cpu);
     return STEP_NEXT;
@@ -171,7 +174,7 @@ static int service(struct cpu *cpu)
         return STEP_NEXT;
     /* A blocked NMI, or one before SIPI, cannot wake it, so its bit may stay while it sleeps. */
     uint64_t start = stats_now(&cpu->stats);
-    timer_sleep(cpu, atomic_load(&cpu->pending) & PENDING_NMI);
+    timer_sleep(cpu, atomic_load(&cpu->pending) & NMIS);
     if (cpu->stats.timed)
         cpu->stats.in_run -= stats_now(&cpu->stats) - start;
     return STEP_JUMP;

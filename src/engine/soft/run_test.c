@@ -105,6 +105,27 @@ static void nmi_blocks_the_next_until_iret(void **state)
     assert_false(g->cpu->nmi_blocked);
 }
 
+static void two_nmis_at_once_are_two(void **state)
+{
+    struct guest *g = *state;
+    for (unsigned i = 0; i < 3; i++)
+        raise_nmi(g);
+    assert_int_equal(TRY(g, "\x90"), VECTOR_NMI);
+    assert_int_equal(guest_run_to_port(g), VECTOR_NMI);
+    assert_int_equal(guest_run_to_port(g), PORT_DONE);
+}
+
+static void two_nmis_while_they_are_blocked_are_one(void **state)
+{
+    struct guest *g = *state;
+    raise_nmi(g);
+    assert_int_equal(TRY(g, "\x90"), VECTOR_NMI);
+    raise_nmi(g);
+    raise_nmi(g);
+    assert_int_equal(guest_run_to_port(g), VECTOR_NMI);
+    assert_int_equal(guest_run_to_port(g), PORT_DONE);
+}
+
 static void nmi_goes_before_interrupts(void **state)
 {
     struct guest *g = *state;
@@ -295,6 +316,7 @@ static void halt_with_events_that_cannot_wake_it_sleeps(void **state)
     struct guest *g = *state;
     interrupt(g, VECTOR);
     raise_nmi(g);
+    raise_nmi(g);
     g->cpu->nmi_blocked = true;
     PLACE(g, CODE_AT, "\xf4"); /* hlt */
     guest_start(g, CODE_AT);
@@ -305,6 +327,7 @@ static void wait_for_sipi_with_pending_events_sleeps(void **state)
 {
     struct guest *g = *state;
     interrupt(g, VECTOR);
+    raise_nmi(g);
     raise_nmi(g);
     guest_start(g, CODE_AT);
     g->cpu->activity = ENGINE_ACTIVITY_WAIT_FOR_SIPI;
@@ -520,6 +543,8 @@ int main(void)
         TEST(popf_opens_for_interrupts_at_once),
         TEST(load_of_ss_holds_events_back_for_one_instruction),
         TEST(nmi_blocks_the_next_until_iret),
+        TEST(two_nmis_at_once_are_two),
+        TEST(two_nmis_while_they_are_blocked_are_one),
         TEST(nmi_goes_before_interrupts),
         TEST(extint_is_acknowledged_when_it_can_be_taken),
         TEST(extint_line_that_fell_is_forgotten),

@@ -232,7 +232,7 @@ static int raise_event(struct engine_vcpu *vcpu, const struct engine_event *even
     struct cpu *cpu = &vcpu->cpu;
     switch (event->kind) {
     case ENGINE_EVENT_NMI:
-        cpu_notify(cpu, PENDING_NMI);
+        cpu_notify_nmi(cpu);
         return 0;
     case ENGINE_EVENT_EXTINT_LINE:
         atomic_store(&cpu->extint_line, event->asserted);

@@ -20,6 +20,7 @@ void start(uint32_t magic, const struct multiboot_info *info)
         command_line_start((const char *)(word)info->command_line);
     out8(0x21, 0xff); /* firmware may have left the 8259 pair open */
     out8(0xa1, 0xff);
+    asm volatile("lldt %w0" ::"r"(0)); /* and an LDT over its interrupt vectors */
     area_start(0);
     traps_start();
     traps_load();
