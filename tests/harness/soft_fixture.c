@@ -147,6 +147,7 @@ struct guest *guest_create_with(unsigned vcpus, enum engine_translate translate)
 
 struct guest *guest_create(unsigned vcpus)
 {
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe) */
     bool always = getenv("SOFT_FIXTURE_TRANSLATES") != NULL;
     return guest_create_with(vcpus, always ? ENGINE_TRANSLATE_ALWAYS : ENGINE_TRANSLATE_HOT);
 }

@@ -212,7 +212,8 @@ bool guest_is_translated(const struct guest *guest, uint64_t at)
 
 static void run_round(struct pair *pair, const struct scene *scene, bool last)
 {
-    struct guest *plain = pair->plain, *translated = pair->translated;
+    struct guest *plain = pair->plain;
+    struct guest *translated = pair->translated;
     const struct engine_segment *segment = pair->segment[scene->user ? 1 : 0];
     prepare(plain, segment, scene);
     prepare(translated, segment, scene);

@@ -216,7 +216,8 @@ static void narrow_loads_clear_the_rest(void **state)
 {
     (void)state;
     struct host h;
-    struct place field = place_of_cpu(0x40), above = place_at(13, 8);
+    struct place field = place_of_cpu(0x40);
+    struct place above = place_at(13, 8);
     begin(&h);
     assemble_memory(&h.emit, false, OPCODE_MOVZX8, 14, &field);
     assemble_memory(&h.emit, false, OPCODE_MOVZX16, 0, &field);

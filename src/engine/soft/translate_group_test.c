@@ -28,8 +28,8 @@ static void expect_groups(struct guest *g, const char *name, const char *code, s
             const struct reach *reach = &work.plan[i].reach[which];
             if (reach->size == 0)
                 continue;
-            char letter = (char)((reach->first ? 'a' : 'A') + reach->group);
-            text[used++] = reach->group == NO_GROUP ? '-' : letter;
+            const char *letters = reach->first ? "abcdefghijklmnop" : "ABCDEFGHIJKLMNOP";
+            text[used++] = reach->group == NO_GROUP ? '-' : letters[reach->group % 16];
         }
     }
     if (strcmp(text, expected) != 0)
@@ -193,14 +193,15 @@ static void accesses_with_an_index_or_a_segment_are_alone(void **state)
 static void groups_do_not_share_a_word(void **state)
 {
     struct guest *g = *state;
-    /* mov al, [rsi]; 9 × (mov al, [rbx]; mov al, [rbx]; mov rbx, rcx; …): each begins a group */
+    static const uint8_t load[] = {0x8a, 0x06};                    /* mov al, [rsi] */
+    static const uint8_t other[] = {0x8a, 0x03, 0x48, 0x89, 0xcb}; /* …[rbx]; mov rbx, rcx */
     uint8_t code[128] = {0x8a, 0x06, 0x8a, 0x06};
-    unsigned length = 4;
+    unsigned length = 2 * sizeof(load);
     for (unsigned i = 0; i < CPU_DELTAS - 1; i++) {
-        memcpy(code + length, "\x8a\x03\x48\x89\xcb", 5); /* mov al, [rbx]; mov rbx, rcx */
-        length += 5;
+        memcpy(code + length, other, sizeof(other));
+        length += sizeof(other);
     }
-    memcpy(code + length, "\x8a\x06", 2);
+    memcpy(code + length, load, sizeof(load));
     plan_code(g, code, length + 2, &work);
     group_accesses(work.block, work.plan, work.group);
     unsigned last = 2 + 2 * (CPU_DELTAS - 1);

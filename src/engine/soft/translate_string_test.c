@@ -12,14 +12,13 @@
 enum { PAGE = 0x1000 };
 
 static const struct form {
-    unsigned width;
     const char *stos, *movs;
-    unsigned length;
+    unsigned width, length;
 } forms[] = {
-    {1, "\xf3\xaa", "\xf3\xa4", 2},
-    {2, "\x66\xf3\xab", "\x66\xf3\xa5", 3},
-    {4, "\xf3\xab", "\xf3\xa5", 2},
-    {8, "\xf3\x48\xab", "\xf3\x48\xa5", 3},
+    {"\xf3\xaa", "\xf3\xa4", 1, 2},
+    {"\x66\xf3\xab", "\x66\xf3\xa5", 2, 3},
+    {"\xf3\xab", "\xf3\xa5", 4, 2},
+    {"\xf3\x48\xab", "\xf3\x48\xa5", 8, 3},
 };
 enum { FORMS = sizeof(forms) / sizeof(forms[0]) };
 

@@ -389,7 +389,8 @@ static void sample_for_a_while(struct guest *g)
 {
     struct sigaction action = {.sa_sigaction = sample, .sa_flags = SA_SIGINFO | SA_RESTART};
     struct sigaction before;
-    struct itimerval often = {{0, 500}, {0, 500}}, never = {{0, 0}, {0, 0}};
+    struct itimerval often = {{0, 500}, {0, 500}};
+    struct itimerval never = {{0, 0}, {0, 0}};
     sampled_guest = g;
     atomic_store(&seen_flags, 0);
     assert_int_equal(sigaction(SIGPROF, &action, &before), 0);

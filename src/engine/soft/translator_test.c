@@ -105,6 +105,7 @@ static void link_is_undone_when_its_target_changes(void **state)
     run_often(g);
     struct translation *to = translation_at(g, CODE_AT + 2);
     struct link *link = to->incoming;
+    assert_non_null(link);
     guest_write(g, CODE_AT + 3, "\x22", 1);
     assert_null(to->incoming);
     assert_null(link->to);
@@ -251,7 +252,8 @@ struct mappings {
 static struct mappings count_mappings(void)
 {
     struct mappings found = {0};
-    char line[512], rights[5];
+    char line[512];
+    char rights[5];
     FILE *maps = fopen("/proc/self/maps", "re");
     assert_non_null(maps);
     while (fgets(line, sizeof(line), maps) != NULL) {
