@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/soft/thunk.h"
 #include "mem/mem.h"
 
 enum {
@@ -328,6 +329,8 @@ void guest_start(struct guest *guest, uint64_t rip)
 
 enum engine_exit_kind guest_run(struct guest *guest)
 {
+    /* cmocka puts its own handlers in their place for each test. */
+    must(thunk_install_signals() == 0, "no handlers of signals");
     must(soft_engine.run(guest->vcpu, &guest->exit) == 0, "run() failed");
     return guest->exit.kind;
 }

@@ -10,7 +10,6 @@
 #include <cmocka.h>
 
 #include "engine/soft/code_private.h"
-#include "engine/soft/thunk.h"
 #include "engine/soft/xsave.h"
 
 enum {
@@ -245,7 +244,6 @@ void pair_write(struct pair *pair, uint64_t at, const void *bytes, size_t length
 
 void pair_check(struct pair *pair, const struct scene *scene)
 {
-    assert_int_equal(thunk_install_signals(), 0); /* cmocka has put its own in their place */
     guest_place(pair->plain, CODE_AT, scene->code, scene->length);
     guest_place(pair->translated, CODE_AT, scene->code, scene->length);
     for (unsigned round = 0; round < ROUNDS; round++)
