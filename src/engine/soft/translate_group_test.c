@@ -29,7 +29,9 @@ static void expect_groups(struct guest *g, const char *name, const char *code, s
             if (reach->size == 0)
                 continue;
             const char *letters = reach->first ? "abcdefghijklmnop" : "ABCDEFGHIJKLMNOP";
-            text[used++] = reach->group == NO_GROUP ? '-' : letters[reach->group % 16];
+            text[used++] = letters[reach->group % 16];
+            if (reach->group == NO_GROUP)
+                text[used - 1] = '-';
         }
     }
     if (strcmp(text, expected) != 0)

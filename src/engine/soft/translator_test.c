@@ -105,7 +105,10 @@ static void link_is_undone_when_its_target_changes(void **state)
     run_often(g);
     struct translation *to = translation_at(g, CODE_AT + 2);
     struct link *link = to->incoming;
-    assert_non_null(link);
+    if (link == NULL) {
+        fail_msg("there is no link");
+        return;
+    }
     guest_write(g, CODE_AT + 3, "\x22", 1);
     assert_null(to->incoming);
     assert_null(link->to);
