@@ -60,15 +60,15 @@ static enum entry_kind entry_kind(const struct work *work)
 
 /* A poll whose jump, when something is pending, is set later. */
 struct poll {
-    uint8_t *site; /* NULL: there is none */
-    bool saved;
+    uint8_t *site;
 };
 
-static void write_door(struct work *work)
+static uint8_t *write_door(struct work *work)
 {
     assemble_align(&work->emit, DOOR_ALIGNMENT, 0);
-    work->made->door = work->emit.at;
+    uint8_t *door = work->emit.at;
     assemble_align(&work->emit, DOOR_ALIGNMENT, DOOR_SIZE);
+    return door;
 }
 
 /* In the order in which they fall into each other; the door is behind them all. */
@@ -77,26 +77,24 @@ static struct poll write_entries(struct work *work, enum entry_kind kind)
     const struct translator *translator = work->translator;
     struct translation *made = work->made;
     struct emit *emit = &work->emit;
-    struct poll poll = {.saved = kind != ENTRY_DEAD};
+    struct poll poll;
+    made->door_saved = NULL;
     assemble_align(emit, ENTRY_ALIGNMENT, 0);
-    if (kind == ENTRY_SAVED) {
-        made->entry = executable(translator, emit->at);
+    made->entry = made->entry_poll = executable(translator, emit->at);
+    if (kind == ENTRY_SAVED)
         assemble_save_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
-    }
     made->entry_saved_poll = executable(translator, emit->at);
     poll.site = write_poll(work);
     made->entry_saved = executable(translator, emit->at);
     if (kind == ENTRY_LIVE)
         assemble_restore_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_A);
-    write_door(work);
+    if (kind == ENTRY_DEAD) {
+        made->door_saved = write_door(work);
+        made->entry_saved = executable(translator, made->door_saved);
+    }
+    made->door = write_door(work);
     if (kind != ENTRY_SAVED)
         made->entry = executable(translator, made->door);
-    if (kind == ENTRY_SAVED)
-        made->entry_poll = made->entry; /* by way of the poll */
-    else if (kind == ENTRY_DEAD)
-        made->entry_poll = made->entry_saved_poll;
-    if (kind == ENTRY_DEAD)
-        made->entry_saved = made->entry;
     work->flags = kind == ENTRY_SAVED ? FLAGS_SAVED : FLAGS_LIVE;
     return poll;
 }
@@ -197,11 +195,11 @@ static void write_behind(struct work *work, enum entry_kind kind, struct poll po
     write_stubs(work);
     for (unsigned i = 0; i < work->exit_count; i++)
         write_exit_stub(work, &work->exit[i]);
-    uint8_t *saved = NULL;
-    if (kind != ENTRY_DEAD)
-        saved = write_return_to_start(work, routine->go_saved);
-    work->made->leave = kind == ENTRY_SAVED ? saved : write_return_to_start(work, routine->go_live);
-    write_branch_to(&work->emit, poll.site, poll.saved ? saved : work->made->leave);
+    work->made->leave_saved = write_return_to_start(work, routine->go_saved);
+    work->made->leave = work->made->leave_saved;
+    if (kind != ENTRY_SAVED)
+        work->made->leave = write_return_to_start(work, routine->go_live);
+    write_branch_to(&work->emit, poll.site, work->made->leave_saved);
     if (kind == ENTRY_LIVE)
         write_live_poll(work);
 }

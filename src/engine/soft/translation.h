@@ -59,8 +59,11 @@ struct translation {
     struct block *block;
     /* Where to go in, in the executable mapping: with the flags live or saved, polling or not. */
     const uint8_t *entry, *entry_poll, *entry_saved, *entry_saved_poll;
-    uint8_t *door;  /* five bytes behind the entries that do nothing, in the writable mapping */
-    uint8_t *leave; /* what they become a jump to */
+    /* Five bytes behind the entries that do nothing, in the writable mapping, and what they become
+     * a jump to. Who comes with saved flags to a block that does not need them passes another one
+     * first: what the code was changed to may need them. NULL: there is none. */
+    uint8_t *door, *leave;
+    uint8_t *door_saved, *leave_saved;
     uint32_t length;
     uint32_t *op_start; /* of each instruction, from `base`; one more for the end */
     uint32_t *op_stub;  /* where it is interpreted instead */

@@ -348,13 +348,13 @@ void translator_link(struct cpu *cpu, struct link *link, struct translation *to)
 }
 
 /* Eight aligned bytes at once, of which the first five change. */
-static void close_door(const struct translation *made)
+static void close_door(uint8_t *door, const uint8_t *leave)
 {
     enum { JUMP = 0xe9, JUMP_SIZE = 5 };
-    uint64_t *door = (uint64_t *)(void *)made->door;
-    uint64_t distance = (uint32_t)(made->leave - (made->door + JUMP_SIZE));
-    uint64_t kept = *door & ~((UINT64_C(1) << 8 * JUMP_SIZE) - 1);
-    __atomic_store_n(door, kept | distance << 8 | JUMP, __ATOMIC_RELEASE);
+    uint64_t *word = (uint64_t *)(void *)door;
+    uint64_t distance = (uint32_t)(leave - (door + JUMP_SIZE));
+    uint64_t kept = *word & ~((UINT64_C(1) << 8 * JUMP_SIZE) - 1);
+    __atomic_store_n(word, kept | distance << 8 | JUMP, __ATOMIC_RELEASE);
 }
 
 void translator_withdraw(struct block *block)
@@ -362,7 +362,9 @@ void translator_withdraw(struct block *block)
     struct translation *made = atomic_load(&block->translation);
     if (made == NULL)
         return;
-    close_door(made);
+    close_door(made->door, made->leave);
+    if (made->door_saved != NULL)
+        close_door(made->door_saved, made->leave_saved);
     for (struct link *link = made->incoming; link != NULL; link = link->next) {
         set_site(link->site, link->stub);
         link->to = NULL;

@@ -119,6 +119,29 @@ static void link_is_undone_when_its_target_changes(void **state)
     assert_ptr_not_equal(link->to, to);
 }
 
+static uint64_t jump_with_carry(struct guest *g)
+{
+    g->cpu->gpr[GPR_RBX] = DATA_AT;
+    g->cpu->gpr[GPR_RSI] = CODE_AT + 0x100;
+    g->cpu->gpr[GPR_RAX] = 1;
+    g->cpu->gpr[GPR_RCX] = 2;
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run_to_port(g), PORT_DONE);
+    return g->cpu->gpr[GPR_RAX];
+}
+
+/* The old code overwrote them; the new one reads them. */
+static void flags_survive_a_change_of_the_code_they_go_to(void **state)
+{
+    struct guest *g = *state;
+    PLACE(g, CODE_AT + 0x100, "\x01\xc8");             /* add eax, ecx */
+    PLACE(g, CODE_AT, "\xf9\x48\x8b\x13\xff\xe6\x90"); /* stc; mov rdx, [rbx]; jmp rsi */
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(jump_with_carry(g), 3);
+    guest_write(g, CODE_AT + 0x100, "\x11", 1); /* adc eax, ecx */
+    assert_int_equal(jump_with_carry(g), 4);
+}
+
 /* Whoever still holds its address, in cpu->jump, is sent away. */
 static void door_of_what_changed_is_closed(void **state)
 {
@@ -359,6 +382,7 @@ int main(void)
         TEST(jump_to_another_page_is_never_a_link),
         TEST(link_is_undone_when_its_target_changes),
         TEST(door_of_what_changed_is_closed),
+        TEST(flags_survive_a_change_of_the_code_they_go_to),
         TEST(addresses_inside_of_an_instruction_lead_to_its_stub),
         TEST(other_addresses_belong_to_nobody),
         TEST(full_arena_forgets_all_translations),
