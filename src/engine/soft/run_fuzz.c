@@ -3,8 +3,8 @@
  * other than the guest's RAM stays as it was (guards and sanitizers watch), no lock stays taken,
  * and the processor's own rules hold: the zero register, bit 1 of RFLAGS, the privilege level.
  *
- * Input: a byte for the mode, one for flags and features, eight whose nibbles choose the values of
- * the registers, then the code.
+ * Input: a byte for the mode, and whether code is translated, one for flags and features, eight
+ * whose nibbles choose the values of the registers, then the code.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -33,12 +33,14 @@ static void *kick_now_and_then(void *argument)
     return NULL;
 }
 
-static struct guest *shared_guest(void)
+static struct guest *shared_guest(bool translated)
 {
-    static struct guest *guest;
+    static struct guest *guests[2];
+    struct guest *guest = guests[translated];
     if (guest != NULL)
         return guest;
-    guest = guest_create(1);
+    guest = guest_create_with(1, translated ? ENGINE_TRANSLATE_ALWAYS : ENGINE_TRANSLATE_NEVER);
+    guests[translated] = guest;
     pthread_t thread;
     must(pthread_create(&thread, NULL, kick_now_and_then, guest->vcpu) == 0);
     must(pthread_detach(thread) == 0);
@@ -150,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
     if (length < HEADER)
         return 0;
-    struct guest *g = shared_guest();
+    struct guest *g = shared_guest((bytes[0] & 0x40) != 0);
     prepare(g, bytes, length);
     unsigned exits = 0;
     bool more;
