@@ -49,7 +49,8 @@ static void handle(int signal, siginfo_t *info, void *context)
 {
     ucontext_t *state = context;
     greg_t *regs = state->uc_mcontext.gregs;
-    uint64_t rip = (uint64_t)regs[REG_RIP], next;
+    uint64_t rip = (uint64_t)regs[REG_RIP];
+    uint64_t next;
     /* A page fault there is the host's memory missing, nothing the guest did. */
     bool in_thunk = regs[REG_TRAPNO] != TRAP_PAGE_FAULT && thunk_contains(rip, &next);
     bool translated = regs[REG_TRAPNO] != TRAP_PAGE_FAULT && translator_contains(rip, &next);
