@@ -27,8 +27,9 @@ struct block {
     uint64_t rip;
     uint64_t gpa; /* of the first byte */
     uint32_t mode;
-    uint16_t length; /* bytes of code in all */
-    uint16_t count;  /* instructions, without the final leave */
+    uint16_t length;     /* bytes of code in all */
+    uint16_t count;      /* instructions, without the final leave */
+    uint16_t behind_sti; /* index of the one right behind op_sti_within, 0 = none */
     _Atomic bool valid;
     _Atomic uint64_t
         verify_epoch; /* compare bytes before running until all vCPUs saw this epoch; 0 = not */

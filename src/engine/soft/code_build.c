@@ -215,7 +215,7 @@ void code_arena_exhaust(struct code_cache *code)
 struct draft {
     struct op op[MAX_OPS + 1];
     uint8_t bytes[MAX_OPS * MAX_INSTRUCTION + MAX_INSTRUCTION];
-    unsigned count, length;
+    unsigned count, length, behind_sti;
     uint64_t second_gpa;
     bool ends;
 };
@@ -232,6 +232,7 @@ static void join_sti(struct draft *draft, uint32_t mode, unsigned limit)
     struct op *last = &draft->op[draft->count - 1];
     if (draft->count > 1 && last[-1].run == op_sti && (mode & MODE_LONG) != 0) {
         last[-1].run = op_sti_within;
+        draft->behind_sti = draft->count - 1;
         draft->ends = true;
     } else if (last->run == op_sti && (mode & MODE_LONG) != 0 && draft->count < limit) {
         draft->ends = false;
@@ -261,6 +262,7 @@ static bool draft_twin(struct code_cache *code, const struct fetch *fetch, struc
         return false;
     draft->count = block->count;
     draft->length = block->length;
+    draft->behind_sti = block->behind_sti;
     memcpy(draft->bytes, block->bytes, block->length);
     memcpy(draft->op, block->op, block->count * sizeof(struct op));
     for (unsigned i = 0; i < draft->count; i++) {
@@ -367,6 +369,7 @@ static struct block *make_block(struct code_cache *code, const struct fetch *fet
     block->mode = fetch->mode;
     block->length = (uint16_t)draft->length;
     block->count = (uint16_t)draft->count;
+    block->behind_sti = (uint16_t)draft->behind_sti;
     block->second_gpa = draft->second_gpa;
     block->bytes = bytes;
     memcpy(bytes, draft->bytes, draft->length);
@@ -446,6 +449,7 @@ static int build_locked(struct cpu *cpu, const struct fetch *fetch, struct block
     static _Thread_local struct draft draft;
     draft.count = 0;
     draft.length = 0;
+    draft.behind_sti = 0;
     draft.ends = false;
     draft.second_gpa = UINT64_MAX;
     *ret = NULL;

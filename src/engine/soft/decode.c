@@ -26,25 +26,31 @@ struct context {
     uint32_t mode;
 };
 
+int decode_set_up(const struct soft_partition *partition, ZydisMachineMode mode,
+                  ZydisStackWidth width, ZydisDecoder *ret)
+{
+    bool lzcnt = cpuid_shows(partition, ZYDIS_ISA_SET_LZCNT);
+    bool tzcnt = cpuid_shows(partition, ZYDIS_ISA_SET_BMI1);
+    if (ZYAN_FAILED(ZydisDecoderInit(ret, mode, width)) ||
+        ZYAN_FAILED(ZydisDecoderEnableMode(ret, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE)) ||
+        ZYAN_FAILED(ZydisDecoderEnableMode(ret, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE)) ||
+        ZYAN_FAILED(ZydisDecoderEnableMode(ret, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE)) ||
+        ZYAN_FAILED(ZydisDecoderEnableMode(ret, ZYDIS_DECODER_MODE_LZCNT, lzcnt)) ||
+        ZYAN_FAILED(ZydisDecoderEnableMode(ret, ZYDIS_DECODER_MODE_TZCNT, tzcnt)))
+        return -ENOTSUP;
+    return 0;
+}
+
 static int set_up_zydis(struct decoder *decoder)
 {
     static const ZydisMachineMode modes[3] = {
         ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64};
     static const ZydisStackWidth widths[3] = {ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32,
                                               ZYDIS_STACK_WIDTH_64};
-    bool lzcnt = cpuid_shows(decoder->partition, ZYDIS_ISA_SET_LZCNT);
-    bool tzcnt = cpuid_shows(decoder->partition, ZYDIS_ISA_SET_BMI1);
-    for (unsigned i = 0; i < 3; i++) {
-        ZydisDecoder *zydis = &decoder->zydis[i];
-        if (ZYAN_FAILED(ZydisDecoderInit(zydis, modes[i], widths[i])) ||
-            ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE)) ||
-            ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE)) ||
-            ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE)) ||
-            ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_LZCNT, lzcnt)) ||
-            ZYAN_FAILED(ZydisDecoderEnableMode(zydis, ZYDIS_DECODER_MODE_TZCNT, tzcnt)))
-            return -ENOTSUP;
-    }
-    return 0;
+    int error = 0;
+    for (unsigned i = 0; i < 3 && error == 0; i++)
+        error = decode_set_up(decoder->partition, modes[i], widths[i], &decoder->zydis[i]);
+    return error;
 }
 
 int decoder_create(struct soft_partition *partition, struct decoder **ret)

@@ -5,6 +5,8 @@
 #ifndef SOFT_DECODE_H
 #define SOFT_DECODE_H
 
+#include <Zydis/Zydis.h>
+
 #include "engine/soft/op.h"
 
 enum decode_result {
@@ -15,6 +17,10 @@ enum decode_result {
 };
 
 struct decoder;
+
+/* Zydis as the guest's CPUID has it: what of F3 0F BC and BD are prefixes that do nothing. */
+int decode_set_up(const struct soft_partition *partition, ZydisMachineMode mode,
+                  ZydisStackWidth width, ZydisDecoder *ret);
 
 int decoder_create(struct soft_partition *partition, struct decoder **ret);
 void decoder_destroy(struct decoder *decoder);

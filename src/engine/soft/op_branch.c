@@ -1,4 +1,5 @@
 /* Near branches, and the instructions that stop or bound the flow of a block. */
+#include "engine/soft/code.h"
 #include "engine/soft/memory.h"
 #include "engine/soft/ops_integer.h"
 #include "engine/soft/partition.h"
@@ -145,9 +146,13 @@ int op_leave_block(struct cpu *cpu, const struct op *op)
     return STEP_JUMP;
 }
 
-/* In place of the instructions of a block that was invalidated while it ran. */
+/* In place of the instructions of a block that was invalidated while it ran. Behind STI nothing may
+ * be delivered yet: the block was to see to that. */
 int op_stale(struct cpu *cpu, const struct op *op)
 {
+    const struct block *block = cpu->block;
+    if (block->behind_sti != 0 && op == &block->op[block->behind_sti])
+        cpu->shadow = SHADOW_STI;
     cpu->rip = op_rip(cpu, op);
     return STEP_JUMP;
 }

@@ -101,6 +101,8 @@ static struct poll write_entries(struct work *work, enum entry_kind kind)
 
 /* ---- behind the instructions ---- */
 
+/* Also where the host may raise a fault: memory operands that must be aligned (CMPXCHG16B, MOVAPS),
+ * locks that must not be split, the vector units, division. */
 static bool needs_stub(const struct work *work, unsigned i)
 {
     const struct plan *plan = &work->plan[i];
@@ -108,7 +110,8 @@ static bool needs_stub(const struct work *work, unsigned i)
         return true;
     ZydisMnemonic mnemonic = plan->instruction.mnemonic;
     bool divides = mnemonic == ZYDIS_MNEMONIC_DIV || mnemonic == ZYDIS_MNEMONIC_IDIV;
-    return plan->kind == KIND_COPY && (plan->level != VECTOR_NONE || divides);
+    bool has_memory = plan->reach[REACH_OPERAND].size != 0;
+    return plan->kind == KIND_COPY && (plan->level != VECTOR_NONE || divides || has_memory);
 }
 
 /* What follows a group's first access counts on its look-up. */

@@ -415,7 +415,7 @@ static struct link *make_link(struct work *work, const struct exit_plan *exit)
         .stub = work->emit.at,
         /* Behind STI what waits for interrupts has to be seen, too. */
         .backward = exit->target <= work->block->rip + op->offset ||
-                    (exit->op > 0 && work->plan[exit->op - 1].kind == KIND_STI),
+                    (exit->op > 0 && exit->op == work->block->behind_sti),
         .flags_saved = exit->flags == FLAGS_SAVED,
     };
     return link;

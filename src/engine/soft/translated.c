@@ -191,6 +191,8 @@ static const uint8_t *interpret(struct cpu *cpu, struct block *block, unsigned i
         prepare(cpu, block->translation->has_vectors);
         return resume;
     }
+    if (block->behind_sti != 0 && index + 1 == block->behind_sti)
+        cpu->shadow = SHADOW_STI; /* the block was to see to it that nothing is delivered there */
     cpu->rip = op_next_rip(cpu, op);
     return go_on(cpu, NULL);
 }

@@ -17,6 +17,8 @@
 #include <cmocka.h>
 
 #include "engine/soft/code_private.h"
+#include "engine/soft/lapic_registers.h"
+#include "engine/soft/ops_integer.h"
 #include "engine/soft/translate_private.h"
 #include "tests/harness/soft_pair.h"
 
@@ -422,6 +424,56 @@ static void flags_of_the_guest_never_become_the_hosts(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup_translated, guest_teardown)
 
+/* A copied instruction that the host finds misaligned, behind a look-up that it shares. */
+static void misaligned_cmpxchg16b_is_the_guests_fault(void **state)
+{
+    struct guest *g = *state;
+    PLACE(g, CODE_AT, "\x48\x8b\x06\xf0\x48\x0f\xc7\x4e\x08"); /* mov rax, [rsi]; … [rsi + 8] */
+    g->cpu->gpr[GPR_RSI] = DATA_AT + 8;
+    warm_up(g);
+    assert_true(guest_is_translated(g, CODE_AT));
+    g->cpu->gpr[GPR_RSI] = DATA_AT;
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run_to_port(g), VECTOR_GP);
+}
+
+/* sti; nop; xor eax, eax; cli; jmp: of user code with IOPL 3, too. */
+static void user_code_with_iopl_3_lets_interrupts_in(void **state)
+{
+    struct guest *g = *state;
+    PLACE(g, CODE_AT, "\xfb\x90\x31\xc0\xfa\xeb\xf9");
+    atomic_store(&g->cpu->lapic.svr, SVR_ENABLED | SVR_VECTOR);
+    guest_use_user(g, 0);
+    cpu_set_flags(g->cpu, FLAG_FIXED | FLAG_IOPL);
+    guest_start(g, CODE_AT);
+    for (unsigned i = 0; i < 3; i++)
+        run_until_kicked(g);
+    struct engine_interrupt message = {.vector = 31};
+    assert_int_equal(soft_engine.interrupt(g->partition, &message), 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, kick_soon, g), 0);
+    enum engine_exit_kind kind = guest_run(g);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_not_equal(kind, ENGINE_EXIT_KICKED);
+}
+
+/* The block goes while it runs: what it was to see to, that nothing is delivered behind STI, stays.
+ */
+static void nothing_is_delivered_behind_sti_of_a_block_that_goes(void **state)
+{
+    struct guest *g = *state;
+    struct block *block = calloc(1, sizeof(*block) + 2 * sizeof(struct op));
+    assert_non_null(block);
+    block->behind_sti = 1;
+    g->cpu->block = block;
+    (void)op_stale(g->cpu, &block->op[0]);
+    assert_int_equal(g->cpu->shadow, SHADOW_NONE);
+    (void)op_stale(g->cpu, &block->op[1]);
+    assert_int_equal(g->cpu->shadow, SHADOW_STI);
+    g->cpu->shadow = SHADOW_NONE;
+    free(block);
+}
+
 int main(void)
 {
     if (!translator_is_possible()) {
@@ -429,6 +481,9 @@ int main(void)
         return 0;
     }
     const struct CMUnitTest tests[] = {
+        TEST(misaligned_cmpxchg16b_is_the_guests_fault),
+        TEST(user_code_with_iopl_3_lets_interrupts_in),
+        TEST(nothing_is_delivered_behind_sti_of_a_block_that_goes),
         TEST(store_into_the_block_itself_counts),
         TEST(store_into_the_block_by_a_shared_look_up_counts),
         TEST(store_into_a_linked_block_counts),

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "engine/soft/decode.h"
 #include "engine/soft/tlb.h"
 #include "engine/soft/translate_private.h"
 
@@ -196,9 +197,9 @@ int translator_create(struct code_cache *code, struct translator **ret)
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     translator->made = made == MAP_FAILED ? NULL : made;
     int error = made == MAP_FAILED ? -ENOMEM : map_code(translator);
-    if (error == 0 && ZYAN_FAILED(ZydisDecoderInit(&translator->decoder, ZYDIS_MACHINE_MODE_LONG_64,
-                                                   ZYDIS_STACK_WIDTH_64)))
-        error = -ENOTSUP;
+    if (error == 0)
+        error = decode_set_up(code->partition, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64,
+                              &translator->decoder);
     if (error == 0)
         error = register_translator(translator);
     if (error != 0) {
