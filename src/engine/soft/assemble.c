@@ -170,12 +170,17 @@ void assemble_test_field(struct emit *emit, size_t offset, int32_t value)
 
 /* ---- flags ---- */
 
-void assemble_save_flags(struct emit *emit, size_t offset, unsigned scratch)
+void assemble_flags_to_ax(struct emit *emit)
 {
     static const uint8_t lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
+    emit_bytes(emit, lahf_seto, sizeof(lahf_seto));
+}
+
+void assemble_save_flags(struct emit *emit, size_t offset, unsigned scratch)
+{
     struct place field = place_of_cpu(offset);
     assemble_registers(emit, true, OPCODE_STORE, 0, scratch);
-    emit_bytes(emit, lahf_seto, sizeof(lahf_seto));
+    assemble_flags_to_ax(emit);
     assemble_memory16(emit, OPCODE_STORE, 0, &field);
     assemble_registers(emit, true, OPCODE_LOAD, 0, scratch);
 }

@@ -69,6 +69,8 @@ void assemble_test_field(struct emit *emit, size_t offset, int32_t value);
 void assemble_shift_right32(struct emit *emit, unsigned reg, unsigned count);
 void assemble_shift_left32(struct emit *emit, unsigned reg, unsigned count);
 
+/* The arithmetic flags to AX, by LAHF and SETO. */
+void assemble_flags_to_ax(struct emit *emit);
 /* The arithmetic flags to and from a field, in the form of LAHF and SETO; `scratch` is changed. */
 void assemble_save_flags(struct emit *emit, size_t offset, unsigned scratch);
 void assemble_restore_flags(struct emit *emit, size_t offset, unsigned scratch);

@@ -8,7 +8,8 @@
  * without vector registers and calls nothing outside that list except through a gate: a function
  * that starts with fpu_leave.
  * 3. An instruction either completes, or changes no register, flag or segment and leaves memory as
- *    an interrupted instruction may (Intel SDM vol. 3A § 6.6: faults are restartable).
+ *    an interrupted instruction may (Intel SDM vol. 3A § 6.6: faults are restartable). Translated
+ *    code may have lost arithmetic flags that nothing can read any more: translation.h.
  */
 #ifndef SOFT_CPU_H
 #define SOFT_CPU_H

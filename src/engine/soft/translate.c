@@ -13,11 +13,6 @@
 
 enum { DOOR_SIZE = 5, DOOR_ALIGNMENT = 8, ENTRY_ALIGNMENT = 16 };
 
-static const uint8_t *executable(const struct translator *translator, const uint8_t *writable)
-{
-    return translator->executable + (writable - translator->writable);
-}
-
 /* ---- ways in ---- */
 
 static uint8_t *write_poll(struct work *work)
@@ -80,21 +75,21 @@ static struct poll write_entries(struct work *work, enum entry_kind kind)
     struct poll poll;
     made->door_saved = NULL;
     assemble_align(emit, ENTRY_ALIGNMENT, 0);
-    made->entry = made->entry_poll = executable(translator, emit->at);
+    made->entry = made->entry_poll = translator_executable(translator, emit->at);
     if (kind == ENTRY_SAVED)
         assemble_save_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
-    made->entry_saved_poll = executable(translator, emit->at);
+    made->entry_saved_poll = translator_executable(translator, emit->at);
     poll.site = write_poll(work);
-    made->entry_saved = executable(translator, emit->at);
+    made->entry_saved = translator_executable(translator, emit->at);
     if (kind == ENTRY_LIVE)
         assemble_restore_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_A);
     if (kind == ENTRY_DEAD) {
         made->door_saved = write_door(work);
-        made->entry_saved = executable(translator, made->door_saved);
+        made->entry_saved = translator_executable(translator, made->door_saved);
     }
     made->door = write_door(work);
     if (kind != ENTRY_SAVED)
-        made->entry = executable(translator, made->door);
+        made->entry = translator_executable(translator, made->door);
     work->flags = kind == ENTRY_SAVED ? FLAGS_SAVED : FLAGS_LIVE;
     return poll;
 }
@@ -132,7 +127,7 @@ static void write_stub(struct work *work, unsigned i, uint8_t **tail)
 {
     unsigned kind = (work->stub[i].saved ? 1 : 0) + (begins_group(&work->plan[i]) ? 2 : 0);
     work->made->op_stub[i] =
-        (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+        (uint32_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
     for (unsigned site = 0; site < work->stub[i].count; site++)
         write_branch_to(&work->emit, work->stub[i].site[site], work->emit.at);
     assemble_constant(&work->emit, SCRATCH_ADDRESS, i);
@@ -180,7 +175,7 @@ static void write_live_poll(struct work *work)
     static const uint8_t jrcxz_over_jump[] = {0xe3, 5};
     struct emit *emit = &work->emit;
     struct place pending = place_of_cpu(offsetof(struct cpu, pending));
-    work->made->entry_poll = executable(work->translator, emit->at);
+    work->made->entry_poll = translator_executable(work->translator, emit->at);
     assemble_registers(emit, true, OPCODE_STORE, GPR_RCX, SCRATCH_ADDRESS);
     assemble_memory(emit, false, OPCODE_LOAD, GPR_RCX, &pending);
     emit_bytes(emit, jrcxz_over_jump, sizeof(jrcxz_over_jump));
@@ -213,20 +208,21 @@ static void write_block(struct work *work)
 {
     const struct block *block = work->block;
     enum entry_kind kind = entry_kind(work);
-    work->made->base = executable(work->translator, work->emit.at);
+    work->made->base = translator_executable(work->translator, work->emit.at);
     struct poll poll = write_entries(work, kind);
     work->open = true;
     for (unsigned i = 0; i < block->count; i++) {
         work->made->op_start[i] =
-            (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+            (uint32_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
         write_op(work, i);
     }
     if (work->open)
         write_exit(work, block->rip + block->length);
     work->made->op_start[block->count] =
-        (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+        (uint32_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
     write_behind(work, kind, poll);
-    work->made->length = (uint32_t)(executable(work->translator, work->emit.at) - work->made->base);
+    work->made->length =
+        (uint32_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
 }
 
 static struct translation *make(struct code_cache *code, struct block *block)

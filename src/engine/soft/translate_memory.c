@@ -51,7 +51,7 @@ unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch)
         return HOST_RSP;
     if (gpr < GPR_R12)
         return gpr;
-    struct place place = place_of_cpu(offsetof(struct cpu, gpr) + 8 * (size_t)gpr);
+    struct place place = place_of_gpr(gpr);
     assemble_memory(&work->emit, true, OPCODE_LOAD, scratch, &place);
     return scratch;
 }

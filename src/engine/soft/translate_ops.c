@@ -12,11 +12,6 @@ static const struct op *current_op(const struct work *work)
     return &work->block->op[work->current];
 }
 
-static struct place place_of_gpr(unsigned gpr)
-{
-    return place_of_cpu(offsetof(struct cpu, gpr) + 8 * (size_t)gpr);
-}
-
 /* ---- interpreting ---- */
 
 /* See the routine: the call's return address is where it goes on. */

@@ -2,6 +2,7 @@
 #ifndef SOFT_TRANSLATE_PRIVATE_H
 #define SOFT_TRANSLATE_PRIVATE_H
 
+#include <stddef.h>
 #include <stdio.h>
 #include <Zydis/Zydis.h>
 
@@ -37,6 +38,19 @@ struct translator {
     _Atomic size_t made_count;
     ZydisDecoder decoder;
 };
+
+/* The address at which code is run that is written at `writable`. */
+static inline const uint8_t *translator_executable(const struct translator *translator,
+                                                   const uint8_t *writable)
+{
+    return translator->executable + (writable - translator->writable);
+}
+
+/* Where a guest register lies that no host register holds. */
+static inline struct place place_of_gpr(unsigned gpr)
+{
+    return place_of_cpu(offsetof(struct cpu, gpr) + 8 * (size_t)gpr);
+}
 
 /* How an instruction is translated. */
 enum kind {

@@ -18,13 +18,17 @@
  *
  * Invariants:
  * 1. Only instructions on the list of allow.c are copied, and each is decoded again after encoding
- *    (encode.c). All else in a translation is written by assemble.c.
- * 2. A copied memory operand is at R13, which is RAM that the TLB entry just compared allows, for
- *    the operand's whole size.
+ *    (encode.c). All else in a translation is written by assemble.c, but for REP STOS and REP MOVS
+ *    (translate_string.c).
+ * 2. Memory is accessed where the TLB entry just compared has RAM that allows it, for the operand's
+ *    whole size: at R13; or, when accesses off one register share a look-up, at that register, plus
+ *    the distance in R13, inside the window that was looked up (translate_group.c); or from RSI and
+ *    RDI, moved for the one string instruction.
  * 3. An instruction changes guest state only after its last check, so that at a stub, and at a
- *    fault of the copied instruction, the state is that before it, and the interpreter may run it.
+ *    fault of the copied instruction, the state is that before it, and the interpreter may run it;
+ *    but for arithmetic flags that are dead there (CAVEATS.md).
  * 4. A translation is entered only where the code at its guest address is the block's: by a link
- *    inside one linear page, or through cpu->jump, whose key names the TLB context. An invalidated
+ *    inside one linear page, or through cpu->jump, whose key is tlb_code_context(). An invalidated
  *    one begins with a jump out, and nothing links to it.
  * 5. Every loop has an entry that polls cpu->pending: backward links and cpu->jump lead there.
  * 6. The code lies in a memory that is written through one mapping and run through another.

@@ -38,20 +38,14 @@ static const struct {
 };
 enum { RESIDENTS = sizeof(residents) / sizeof(residents[0]) };
 
-static struct place place_of_gpr(unsigned gpr)
-{
-    return place_of_cpu(offsetof(struct cpu, gpr) + 8 * (size_t)gpr);
-}
-
 /* RAX goes first and comes back last: the flags travel through it. */
 static void routine_save(struct emit *emit, bool flags_live)
 {
-    static const uint8_t lahf_seto[] = {0x9f, 0x0f, 0x90, 0xc0};
     struct place rax = place_of_gpr(GPR_RAX);
     struct place flags = place_of_cpu(offsetof(struct cpu, saved_flags));
     assemble_memory(emit, true, OPCODE_STORE, GPR_RAX, &rax);
     if (flags_live) {
-        emit_bytes(emit, lahf_seto, sizeof(lahf_seto));
+        assemble_flags_to_ax(emit);
         assemble_memory16(emit, OPCODE_STORE, GPR_RAX, &flags);
     }
     for (unsigned i = 0; i < RESIDENTS; i++) {
@@ -151,11 +145,6 @@ static void write_routines(struct translator *translator)
     translator->used = translator->routines_end;
 }
 
-static const uint8_t *executable(const struct translator *translator, const uint8_t *writable)
-{
-    return translator->executable + (writable - translator->writable);
-}
-
 /* ---- memory ---- */
 
 static int map_code(struct translator *translator)
@@ -207,8 +196,8 @@ int translator_create(struct code_cache *code, struct translator **ret)
         return error;
     }
     write_routines(translator);
-    code->leave = executable(translator, translator->routine.leave);
-    const void *enter = executable(translator, translator->routine.enter);
+    code->leave = translator_executable(translator, translator->routine.leave);
+    const void *enter = translator_executable(translator, translator->routine.enter);
     memcpy(&code->enter, &enter, sizeof(enter));
     *ret = translator;
     return 0;
