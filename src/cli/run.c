@@ -179,6 +179,13 @@ static int take_trace_code(void *command, const char *value)
     return 0;
 }
 
+static int take_perf_map(void *command, const char *value)
+{
+    (void)value;
+    ((struct run_command *)command)->worker.perf_map = true;
+    return 0;
+}
+
 static int take_code_memory(void *command, const char *value)
 {
     uint64_t size = 0;
@@ -314,7 +321,7 @@ const struct cli_option run_options[] = {
     {"serial", 0, CLI_WORDS, "WHERE", "stdio file: pty none",
      "stdio, file:PATH, pty or none (default stdio)", take_serial},
     {"name", 'n', CLI_TEXT, "NAME", NULL, "under which partita list and others find it", take_name},
-    {"symbols", 0, CLI_FILE, "FILE", NULL, "System.map or ELF file, for the report of a crash",
+    {"symbols", 0, CLI_FILE, "FILE", NULL, "System.map or ELF file: names for a crash and for perf",
      take_symbols},
     {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
@@ -324,6 +331,7 @@ const struct cli_option run_options[] = {
      take_code_memory},
     {"engine-stats", 0, CLI_FLAG, NULL, NULL, "at the end, what the engine did", take_engine_stats},
     {"trace-code", 0, CLI_FILE, "FILE", NULL, "write what is translated there", take_trace_code},
+    {"perf-map", 0, CLI_FLAG, NULL, NULL, "name what is translated for perf(1)", take_perf_map},
     {"debug-exit", 0, CLI_FLAG, NULL, NULL, "a write to port 0xf4 ends the guest", take_debug_exit},
     {"test-devices", 0, CLI_FLAG, NULL, NULL, "what bare-metal test images expect",
      take_test_devices},

@@ -51,6 +51,23 @@ enum engine_translate {
 #define ENGINE_CODE_MEMORY     ((size_t)192 << 20)
 #define ENGINE_CODE_MEMORY_MIN ((size_t)8 << 20)
 
+/* Host code that the software engine has written. */
+struct engine_code {
+    uint64_t host; /* where it runs */
+    size_t length;
+    bool shared;    /* stands for no guest code: the routines that all translations use */
+    bool user;      /* else it is the guest's kernel that it stands for */
+    uint64_t rip;   /* the guest's */
+    uint64_t lstar; /* of the processor that wanted it: where the guest's system calls enter */
+};
+
+/* For tools: called in order, under a lock of the engine's; they must not call it. */
+struct engine_code_watch {
+    void *owner;
+    void (*made)(void *owner, const struct engine_code *code); /* NULL: nobody watches */
+    void (*emptied)(void *owner); /* nothing of what was made stands any more */
+};
+
 struct engine_config {
     struct mem *mem;
     unsigned vcpu_count;
@@ -64,7 +81,8 @@ struct engine_config {
     /* Bytes at most for decoded and translated code; when it is full, all of it is made anew. 0:
      * the engine's choice. */
     size_t code_memory;
-    FILE *code_trace;   /* every translation is written there as text; NULL: none is */
+    FILE *code_trace; /* every translation is written there as text; NULL: none is */
+    struct engine_code_watch code_watch;
     FILE *statistics;   /* partition_destroy writes there what the engine did; NULL: nothing */
     int64_t tsc_offset; /* guest TSC = host TSC + this, until the guest writes its own */
 };

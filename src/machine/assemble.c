@@ -60,6 +60,7 @@ int machine_create_processors(struct machine *machine, struct reason *reason)
         .cpu_level = machine->config.cpu_level,
         .translate = machine->config.translate,
         .code_trace = machine->config.code_trace,
+        .code_watch = machine->config.code_watch,
         .code_memory = machine->config.code_memory,
         .statistics = machine->config.statistics,
         .tsc_offset = machine->tsc_offset,

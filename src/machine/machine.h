@@ -45,10 +45,11 @@ struct machine_config {
     const struct engine_ops *engine;
     enum engine_cpu_level cpu_level;
     enum engine_translate translate;
-    FILE *code_trace, *statistics; /* see engine.h */
-    size_t code_memory;            /* see engine.h */
-    unsigned vcpu_count;           /* 1 to ENGINE_MAX_VCPUS */
-    uint64_t memory_size;          /* bytes, a multiple of 1 MiB */
+    FILE *code_trace, *statistics;       /* see engine.h */
+    size_t code_memory;                  /* see engine.h */
+    struct engine_code_watch code_watch; /* see engine.h */
+    unsigned vcpu_count;                 /* 1 to ENGINE_MAX_VCPUS */
+    uint64_t memory_size;                /* bytes, a multiple of 1 MiB */
     struct boot_config boot;
     bool debug_exit, test_devices;
     bool hyperv;                      /* the guest sees Hyper-V, VMBus and the disks */

@@ -91,21 +91,6 @@ static void print_instruction(FILE *to, struct machine *machine,
     (void)fprintf(to, "  %s\n", valid ? instruction.text : "(not an instruction)");
 }
 
-/*
- * Linux with KASLR moves its code; the entry of the system call, which LSTAR holds once the kernel
- * has set up its processor, says how far. Its slide is a multiple of 2 MiB.
- */
-static void find_slide(const struct engine_registers *registers, struct symbols *symbols)
-{
-    enum { ALIGNMENT = 2 * 1024 * 1024 };
-    uint64_t entry = 0;
-
-    if (registers->lstar == 0 || !symbols_find(symbols, "entry_SYSCALL_64", &entry))
-        return;
-    if ((registers->lstar - entry) % ALIGNMENT == 0)
-        symbols_set_slide(symbols, registers->lstar - entry);
-}
-
 static void print_backtrace(FILE *to, struct machine *machine,
                             const struct engine_registers *registers, const struct symbols *symbols)
 {
@@ -137,7 +122,7 @@ void report_vcpu(FILE *to, struct machine *machine, unsigned vcpu, struct symbol
         return;
     }
     if (symbols != NULL) {
-        find_slide(registers, symbols);
+        (void)symbols_follow_lstar(symbols, registers->lstar);
         (void)symbols_describe(symbols, registers->rip, name, sizeof(name));
     }
     const struct engine_segment *cs = &registers->segment[SEGMENT_CS];

@@ -19,6 +19,8 @@ struct symbols {
     struct symbol *table; /* by address */
     size_t count, room;
     uint64_t slide;
+    uint64_t entry; /* of system calls, if there is one */
+    bool entry_sought, has_entry;
 };
 
 enum { NEAR = 16 * 1024 * 1024 };
@@ -239,6 +241,22 @@ bool symbols_find(const struct symbols *symbols, const char *name, uint64_t *ret
 void symbols_set_slide(struct symbols *symbols, uint64_t slide)
 {
     symbols->slide = slide;
+}
+
+/* Linux with KASLR moves its code by a multiple of 2 MiB. */
+bool symbols_follow_lstar(struct symbols *symbols, uint64_t lstar)
+{
+    enum { ALIGNMENT = 2 * 1024 * 1024 };
+
+    if (!symbols->entry_sought)
+        symbols->has_entry = symbols_find(symbols, "entry_SYSCALL_64", &symbols->entry);
+    symbols->entry_sought = true;
+    if (!symbols->has_entry)
+        return true;
+    if (lstar == 0 || (lstar - symbols->entry) % ALIGNMENT != 0)
+        return false;
+    symbols->slide = lstar - symbols->entry;
+    return true;
 }
 
 bool symbols_describe(const struct symbols *symbols, uint64_t address, char *ret, size_t size)

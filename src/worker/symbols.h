@@ -25,6 +25,12 @@ bool symbols_find(const struct symbols *symbols, const char *name, uint64_t *ret
  * The guest runs its code this far above where the symbols say (Linux with KASLR); 0 at first.
  */
 void symbols_set_slide(struct symbols *symbols, uint64_t slide);
+/*
+ * The same from the MSR LSTAR of the guest, which has the entry of its system calls once it has set
+ * up its processor. False: the slide is not known yet. Symbols without that entry are where they
+ * say.
+ */
+bool symbols_follow_lstar(struct symbols *symbols, uint64_t lstar);
 
 /* Write "name+0x1c" for an address in code, at most 16 MiB above a symbol; false when there is
  * none. */

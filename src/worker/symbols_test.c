@@ -62,6 +62,27 @@ static void slide_moves_all(void **state)
     symbols_destroy(symbols);
 }
 
+static void slide_follows_from_the_entry_of_system_calls(void **state)
+{
+    static const char no_entry[] = "ffffffff81000100 T start\n";
+    struct symbols *symbols = parse(map, sizeof(map) - 1);
+    const uint64_t entry = UINT64_C(0xffffffff81c00000);
+    char name[64];
+    (void)state;
+
+    assert_false(symbols_follow_lstar(symbols, 0));
+    assert_false(symbols_follow_lstar(symbols, entry + 0x1000)); /* another kernel's */
+    assert_true(symbols_follow_lstar(symbols, entry + 0x4000000));
+    assert_true(symbols_describe(symbols, UINT64_C(0xffffffff85000100), name, sizeof(name)));
+    assert_string_equal(name, "start+0x0");
+    symbols_destroy(symbols);
+    symbols = parse(no_entry, sizeof(no_entry) - 1);
+    assert_true(symbols_follow_lstar(symbols, 0));
+    assert_true(symbols_describe(symbols, UINT64_C(0xffffffff81000101), name, sizeof(name)));
+    assert_string_equal(name, "start+0x1");
+    symbols_destroy(symbols);
+}
+
 static void others_are_refused(void **state)
 {
     struct symbols *symbols = NULL;
@@ -164,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(map_describes_code),
         cmocka_unit_test(slide_moves_all),
+        cmocka_unit_test(slide_follows_from_the_entry_of_system_calls),
         cmocka_unit_test(others_are_refused),
         cmocka_unit_test(elf_symbols_are_read),
         cmocka_unit_test(elf_that_points_outside_is_refused),

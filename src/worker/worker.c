@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "worker/disks.h"
 #include "worker/images.h"
+#include "worker/perf_map.h"
 #include "worker/report.h"
 #include "worker/symbols.h"
 #include "worker/terminal.h"
@@ -28,6 +29,7 @@ struct worker {
     struct images images;
     struct boot_file symbols_file;
     struct symbols *symbols;
+    struct perf_map *perf_map;
     struct disks *disks;
     struct machine *machine;
     struct serial *serial;
@@ -215,6 +217,17 @@ static int read_files(struct worker *worker, struct reason *reason)
     return 0;
 }
 
+static int open_perf_map(struct worker *worker, struct reason *reason)
+{
+    char path[PERF_MAP_PATH];
+
+    if (!worker->config->perf_map)
+        return 0;
+    perf_map_path(getpid(), path);
+    return perf_map_create(path, worker->symbols, &worker->perf_map, reason) < 0 ? WORKER_EXIT_IMAGE
+                                                                                 : 0;
+}
+
 static int create_machine(struct worker *worker, struct reason *reason)
 {
     struct machine_config config = worker->config->machine;
@@ -226,6 +239,8 @@ static int create_machine(struct worker *worker, struct reason *reason)
     config.serial_ready = machine_ready;
     config.stopped = machine_stopped;
     config.crashed = guest_crashed;
+    if (worker->perf_map != NULL)
+        config.code_watch = perf_map_watch(worker->perf_map);
     config.disks = disks_places(worker->disks, &config.disk_count);
     switch (machine_create(&config, &worker->machine, reason)) {
     case 0:
@@ -301,6 +316,8 @@ static int prepare(struct worker *worker, struct reason *reason)
         code = WORKER_EXIT_IMAGE;
     if (code == 0)
         code = read_files(worker, reason);
+    if (code == 0)
+        code = open_perf_map(worker, reason);
     if (code == 0)
         code = create_machine(worker, reason);
     if (code != 0)
@@ -420,6 +437,7 @@ static void release(struct worker *worker)
     serial_close(worker->serial, 0);
     give_signals_back(worker);
     loop_destroy(worker->loop);
+    perf_map_destroy(worker->perf_map);
     symbols_destroy(worker->symbols);
     image_release(&worker->symbols_file);
     images_release(&worker->images);

@@ -51,6 +51,7 @@ struct worker_config {
     size_t disk_count;
     const char *name;         /* of the control socket; NULL: none */
     const char *symbols_path; /* System.map or an ELF file with symbols; may be NULL */
+    bool perf_map;            /* name translated code for perf */
 };
 
 /* Must be called before the process makes threads: it blocks signals for them. */

@@ -253,9 +253,10 @@ static void start(struct work *work)
 }
 
 /* Under the code lock. False: there is no room. */
-static bool add(struct code_cache *code, struct block *block)
+static bool add(const struct cpu *cpu, struct block *block)
 {
     static struct work work;
+    struct code_cache *code = cpu->partition->code;
     struct translator *translator = code->translator;
     work.translator = translator;
     work.block = block;
@@ -275,6 +276,7 @@ static bool add(struct code_cache *code, struct block *block)
     code->stats.host_bytes += work.made->length;
     if (code->partition->config.code_trace != NULL)
         translation_trace(code->partition->config.code_trace, translator, work.made);
+    translation_tell(cpu, block, work.made->base, work.made->length);
     atomic_store_explicit(&block->translation, work.made, memory_order_release);
     return true;
 }
@@ -288,7 +290,7 @@ void translator_add(struct cpu *cpu, struct block *block)
     bool wanted = code->translator != NULL && !code->resetting && atomic_load(&block->valid) &&
                   atomic_load(&block->verify_epoch) == 0 && block->translation == NULL &&
                   block->count <= TRANSLATE_MAX_OPS && block->count > 0;
-    if (wanted && !add(code, block))
+    if (wanted && !add(cpu, block))
         code_arena_exhaust(code);
     if (block->translation == NULL)
         block->heat = TRANSLATION_REFUSED;

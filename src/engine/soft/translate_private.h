@@ -167,6 +167,16 @@ bool translator_keep(struct translator *translator, struct translation *made);
 void translation_trace(FILE *to, const struct translator *translator,
                        const struct translation *made);
 
+/* ---- translate_watch.c; costs nothing while nobody watches ---- */
+
+/* Code that stands for guest code of `block`. */
+void translation_tell(const struct cpu *cpu, const struct block *block, const uint8_t *at,
+                      size_t length);
+/* The routines that all translations share. */
+void translation_tell_routines(const struct translator *translator);
+/* All translations are forgotten. */
+void translation_tell_emptied(const struct translator *translator);
+
 /* ---- translate_plan.c ---- */
 
 /* Fills in work->plan. */

@@ -147,8 +147,33 @@ static void write_routines(struct translator *translator)
 
 /* ---- memory ---- */
 
+static int keep_mappings(struct translator *translator, void *writable, void *code)
+{
+    translator->writable = writable == MAP_FAILED ? NULL : writable;
+    translator->executable = code == MAP_FAILED ? NULL : code;
+    return writable == MAP_FAILED || code == MAP_FAILED ? -ENOMEM : 0;
+}
+
+/*
+ * perf takes names of code from elsewhere only when no file is mapped there. So it is an area that
+ * belongs to none, and a second mapping of it: mremap(2), "if the value of old_size is zero".
+ */
+static int map_without_file(struct translator *translator)
+{
+    size_t size = translator->size;
+    void *writable =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *code = writable == MAP_FAILED ? MAP_FAILED : mremap(writable, 0, size, MREMAP_MAYMOVE);
+    int error = keep_mappings(translator, writable, code);
+    if (error == 0 && mprotect(code, size, PROT_READ | PROT_EXEC) < 0)
+        error = -errno;
+    return error;
+}
+
 static int map_code(struct translator *translator)
 {
+    if (translator->code->partition->config.code_watch.made != NULL)
+        return map_without_file(translator);
     int fd = memfd_create("partita-translations", MFD_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -156,10 +181,7 @@ static int map_code(struct translator *translator)
     if (error == 0) {
         void *writable = mmap(NULL, translator->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         void *code = mmap(NULL, translator->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-        translator->writable = writable == MAP_FAILED ? NULL : writable;
-        translator->executable = code == MAP_FAILED ? NULL : code;
-        if (writable == MAP_FAILED || code == MAP_FAILED)
-            error = -ENOMEM;
+        error = keep_mappings(translator, writable, code);
     }
     (void)close(fd);
     return error;
@@ -196,6 +218,7 @@ int translator_create(struct code_cache *code, struct translator **ret)
         return error;
     }
     write_routines(translator);
+    translation_tell_routines(translator);
     code->leave = translator_executable(translator, translator->routine.leave);
     const void *enter = translator_executable(translator, translator->routine.enter);
     memcpy(&code->enter, &enter, sizeof(enter));
@@ -225,6 +248,7 @@ void translator_reset(struct translator *translator)
 {
     atomic_store(&translator->made_count, 0);
     translator->used = translator->routines_end;
+    translation_tell_emptied(translator);
 }
 
 bool translator_keep(struct translator *translator, struct translation *made)
@@ -306,7 +330,7 @@ static bool may_link(const struct link *link, const struct translation *to)
 }
 
 /* For good: it leads to code that goes on in another page. */
-static void link_far(struct translator *translator, struct link *link)
+static void link_far(const struct cpu *cpu, struct translator *translator, struct link *link)
 {
     uint8_t *at = translator->writable + translator->used;
     struct emit emit = {.at = at, .end = translator->writable + translator->size};
@@ -315,6 +339,8 @@ static void link_far(struct translator *translator, struct link *link)
         return;
     translator->used = (size_t)(emit.at - translator->writable);
     set_site(link->site, at);
+    translation_tell(cpu, link->from->block, translator_executable(translator, at),
+                     (size_t)(emit.at - at));
 }
 
 void translator_link(struct cpu *cpu, struct link *link, struct translation *to)
@@ -332,7 +358,7 @@ void translator_link(struct cpu *cpu, struct link *link, struct translation *to)
         set_site(link->site, translator->writable + (entry - translator->executable));
     } else if (!code->resetting && link->to == NULL) {
         code->stats.far_links++;
-        link_far(translator, link);
+        link_far(cpu, translator, link);
     }
     (void)pthread_mutex_unlock(&code->lock);
 }
