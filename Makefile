@@ -42,6 +42,7 @@ bench: ## compare with QEMU's TCG, the processor and a disk; BENCH_ARGS=--quick 
 	@ninja --quiet -C build/release src/cli/partita
 	@bench/run $(BENCH_ARGS)
 	@bench/guest-io $(filter --quick,$(BENCH_ARGS))
+	@bench/programs $(filter --quick,$(BENCH_ARGS))
 
 fuzz: ## fuzz every target for FUZZ_SECONDS (60)
 	@tools/install-deps build check
