@@ -48,7 +48,7 @@ enum engine_translate {
     ENGINE_TRANSLATE_LOCKSTEP, /* all, and each run of it compared with the interpreter; one vCPU */
 };
 
-#define ENGINE_CODE_MEMORY     ((size_t)192 << 20)
+#define ENGINE_CODE_MEMORY     ((size_t)48 << 20)
 #define ENGINE_CODE_MEMORY_MIN ((size_t)8 << 20)
 
 /* Host code that the software engine has written. */

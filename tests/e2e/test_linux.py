@@ -146,6 +146,38 @@ def test_shell_on_the_terminal(partita, kernel, guest_files):
     assert guest.exitstatus == 0
 
 
+def engine_memory(pid):
+    """KiB beside the guest's RAM, which is a memory file of its own: private pages and host code."""
+    total, size, counts = 0, 0, False
+    for line in pathlib.Path(f"/proc/{pid}/smaps").read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            counts = "partita-translations" in line and words[1].startswith("rw")
+        elif words[0] == "Rss:":
+            size = int(words[1])
+            total += size if counts else 0
+        elif words[0] == "Anonymous:":
+            total += int(words[1])
+    assert size != 0
+    return total
+
+
+def test_engine_takes_little_memory(partita, kernel, guest_files):
+    """A guest that has booted and worked leaves the engine within 64 MiB beside its RAM."""
+    command = guest_command(partita, kernel, guest_files["plain"], "quiet then=shell", cpus=2)
+    guest = pexpect.spawn(command[0], command[1:], timeout=BOOT_SECONDS, encoding="utf-8",
+                          codec_errors="replace")
+    guest.expect("ready# ")
+    guest.sendline("for i in 1 2 3; do find / -xdev | sort | gzip | wc -c; done; echo all done")
+    guest.expect("\nall done\r")
+    guest.expect("ready# ")
+    assert 4096 < engine_memory(guest.pid) < 64 << 10
+    guest.sendline("exit")
+    guest.expect(pexpect.EOF)
+    guest.wait()
+    assert guest.exitstatus == 0
+
+
 def test_kernel_panic_is_a_reset(partita, kernel, guest_files):
     """panic=-1 resets at once: without an initramfs there is no root file system."""
     if STANDIN:

@@ -79,7 +79,9 @@ static int fetch_begin(struct cpu *cpu, uint32_t mode, struct fetch *ret)
     if ((mode & MODE_LONG) ? !is_canonical(rip) : rip > cpu->segment[SEGMENT_CS].limit)
         return fault_code(cpu, VECTOR_GP, 0);
     uint64_t linear = code_fetch_linear(cpu, rip);
-    *ret = (struct fetch){.rip = rip, .mode = mode};
+    *ret = (struct fetch){.rip = rip, .anchor = rip, .mode = mode};
+    if (code_floats(rip, mode))
+        ret->anchor = rip & ~PAGE_MASK;
     int step = code_fetch_page(cpu, linear, &ret->gpa);
     if (step != STEP_NEXT)
         return step;
@@ -134,7 +136,7 @@ int code_find(struct cpu *cpu, uint32_t mode, struct block **ret)
     if (step != STEP_NEXT)
         return step;
     for (;;) {
-        struct block *block = code_lookup(cpu->partition->code, fetch.gpa, fetch.rip, mode);
+        struct block *block = code_lookup(cpu->partition->code, fetch.gpa, fetch.anchor, mode);
         if (block == NULL)
             step = code_build(cpu, &fetch, &block);
         if (step != STEP_NEXT)

@@ -2,7 +2,9 @@
  * Decoded blocks of guest code, shared by the vCPUs of a partition.
  *
  * 1. A block is a run of instructions inside one guest-physical page (or one instruction that
- * leaves its page). Its key is physical address, RIP and mode.
+ * leaves its page). Its key is physical address, RIP and mode; of user code that floats
+ * (code_floats) only the offset in the page counts of RIP, so that all mappings of a library share
+ * its blocks.
  * 2. A page with blocks is marked; from then on no TLB of any vCPU holds a write tag for it, so
  * that every write comes to code_written, which invalidates the blocks whose bytes changed.
  * 3. Marking a page moves partition.epoch on. Until each vCPU has seen the new epoch (it drops its
@@ -24,12 +26,13 @@ struct code_cache;
 struct translation;
 
 struct block {
-    uint64_t rip;
-    uint64_t gpa; /* of the first byte */
+    uint64_t rip; /* of the first byte; of a floating block less cpu->page */
+    uint64_t gpa; /* … */
     uint32_t mode;
     uint16_t length;     /* bytes of code in all */
     uint16_t count;      /* instructions, without the final leave */
     uint16_t behind_sti; /* index of the one right behind op_sti_within, 0 = none */
+    bool floats;
     _Atomic bool valid;
     _Atomic uint64_t
         verify_epoch; /* compare bytes before running until all vCPUs saw this epoch; 0 = not */

@@ -42,7 +42,8 @@ int code_create(struct soft_partition *partition, struct code_cache **ret)
     size_t memory = partition->config.code_memory;
     if (memory == 0)
         memory = ENGINE_CODE_MEMORY;
-    code->arena_size = memory / 3 * 2; /* the rest is the translator's */
+    code->arena_size = memory / 4 * 3; /* the rest is the translator's */
+    code->host_size = (memory / 4) & PAGE_MASK;
     code->arena = map_anonymous(code->arena_size);
     code->pages = map_anonymous(code->page_count * sizeof(code->pages[0]));
     code->idle = map_anonymous(code->page_count);
@@ -239,40 +240,10 @@ static void join_sti(struct draft *draft, uint32_t mode, unsigned limit)
     }
 }
 
-/* ---- the same code at another address: libraries are mapped anywhere ---- */
-
-static struct block **twin_of(struct code_cache *code, const struct fetch *fetch)
+/* Where decode() is to count addresses from. */
+static uint64_t decode_start(const struct fetch *fetch)
 {
-    return &code->twin[code_hash(fetch->gpa, 0, fetch->mode)];
-}
-
-static bool is_twin(const struct block *block, const struct fetch *fetch)
-{
-    return block != NULL && block->gpa == fetch->gpa && block->mode == fetch->mode &&
-           block->second_gpa == UINT64_MAX && atomic_load(&block->valid) &&
-           memcmp(block->bytes, fetch->host, block->length) == 0;
-}
-
-/* Take over what was decoded before; true if there was such a block. 64-bit code only: elsewhere
- * addresses wrap. */
-static bool draft_twin(struct code_cache *code, const struct fetch *fetch, struct draft *draft)
-{
-    const struct block *block = *twin_of(code, fetch);
-    if ((fetch->mode & MODE_LONG) == 0 || !is_twin(block, fetch))
-        return false;
-    draft->count = block->count;
-    draft->length = block->length;
-    draft->behind_sti = block->behind_sti;
-    memcpy(draft->bytes, block->bytes, block->length);
-    memcpy(draft->op, block->op, block->count * sizeof(struct op));
-    for (unsigned i = 0; i < draft->count; i++) {
-        struct op *op = &draft->op[i];
-        if ((op->flags & OP_RELATIVE) == 0)
-            continue;
-        uint64_t *relative = (op->flags & OP_MEMORY) ? &op->disp : &op->imm;
-        *relative += fetch->rip - block->rip;
-    }
-    return true;
+    return (fetch->mode & MODE_LONG) ? 0 : fetch->rip;
 }
 
 /* Decode instructions of one page. False: there was no room for a thunk. */
@@ -285,7 +256,7 @@ static bool draft_page(struct code_cache *code, const struct fetch *fetch, struc
         struct op *op = &draft->op[draft->count];
         enum decode_result result =
             decode(code->decoder, draft->bytes + draft->length, available - draft->length,
-                   fetch->rip + draft->length, fetch->mode, op);
+                   decode_start(fetch) + draft->length, fetch->mode, op);
         if (result == DECODE_FULL)
             return false;
         if (result == DECODE_TRUNCATED)
@@ -313,7 +284,7 @@ static int draft_crossing(struct cpu *cpu, const struct fetch *fetch, struct dra
     memcpy(draft->bytes, fetch->host, fetch->room);
     memcpy(draft->bytes + fetch->room, cpu->partition->ram + draft->second_gpa, MAX_INSTRUCTION);
     enum decode_result result = decode(code->decoder, draft->bytes, fetch->room + MAX_INSTRUCTION,
-                                       fetch->rip, fetch->mode, &draft->op[0]);
+                                       decode_start(fetch), fetch->mode, &draft->op[0]);
     if (result == DECODE_TRUNCATED)
         draft->op[0].run = op_too_long;
     draft->op[0].offset = 0;
@@ -350,7 +321,6 @@ static bool publish(struct code_cache *code, struct block *block)
     if (second != NULL)
         atomic_store(&code->pages[block->second_gpa >> 12], second);
     hash_insert(code, block);
-    code->twin[code_hash(block->gpa, 0, block->mode)] = block;
     code->stats.decoded++;
     return true;
 }
@@ -364,7 +334,8 @@ static struct block *make_block(struct code_cache *code, const struct fetch *fet
     if (block == NULL || bytes == NULL)
         return NULL;
     memset(block, 0, sizeof(*block));
-    block->rip = fetch->rip;
+    block->rip = fetch->anchor;
+    block->floats = code_floats(fetch->rip, fetch->mode);
     block->gpa = fetch->gpa;
     block->mode = fetch->mode;
     block->length = (uint16_t)draft->length;
@@ -386,7 +357,6 @@ static void empty_hash(struct code_cache *code)
 {
     for (unsigned i = 0; i < HASH_SIZE; i++) {
         atomic_store(&code->hash[i], NULL);
-        code->twin[i] = NULL;
     }
 }
 
@@ -454,7 +424,7 @@ static int build_locked(struct cpu *cpu, const struct fetch *fetch, struct block
     draft.second_gpa = UINT64_MAX;
     *ret = NULL;
     bool was_marked = code_is_marked(code, fetch->gpa);
-    if (!draft_twin(code, fetch, &draft) && !draft_page(code, fetch, &draft))
+    if (!draft_page(code, fetch, &draft))
         return STEP_NEXT;
     if (draft.count == 0) {
         int step = draft_crossing(cpu, fetch, &draft);
@@ -479,7 +449,7 @@ static int build(struct cpu *cpu, const struct fetch *fetch, struct block **ret)
     struct code_cache *code = cpu->partition->code;
     for (;;) {
         (void)pthread_mutex_lock(&code->lock);
-        *ret = code_lookup(code, fetch->gpa, fetch->rip, fetch->mode);
+        *ret = code_lookup(code, fetch->gpa, fetch->anchor, fetch->mode);
         int step = *ret != NULL ? STEP_NEXT : build_locked(cpu, fetch, ret);
         (void)pthread_mutex_unlock(&code->lock);
         if (step != STEP_NEXT || *ret != NULL)

@@ -9,7 +9,7 @@ struct decoder;
 struct translator;
 
 enum {
-    HASH_BITS = 19,
+    HASH_BITS = 16,
     HASH_SIZE = 1 << HASH_BITS,
 };
 
@@ -30,6 +30,7 @@ struct code_cache {
     const uint8_t *leave;          /* where it goes to come back */
     uint8_t *arena;
     size_t arena_used, arena_size;
+    size_t host_size; /* of translated code */
     bool resetting;
     uint64_t page_count;
     struct page_link *_Atomic *pages; /* by guest page number; NULL = not marked */
@@ -37,16 +38,30 @@ struct code_cache {
     _Atomic uint64_t generation;      /* counts arena resets */
     struct code_stats stats;
     struct block *_Atomic hash[HASH_SIZE];
-    struct block *twin[HASH_SIZE]; /* by address and mode alone: the block made last */
 };
 
 /* Where the code at cpu->rip lies. */
 struct fetch {
     uint64_t rip, gpa;
+    uint64_t anchor; /* block.rip of its block */
     uint32_t mode;
     const uint8_t *host;
     unsigned room; /* bytes left in the page */
 };
+
+/*
+ * Libraries are mapped anywhere, and mostly more than once. Not at the top: a branch from there may
+ * lead out of the canonical range. Nor below 4 GiB: programs there are linked to their addresses;
+ * but in page 0, where an anchored block would have the key of a floating one.
+ */
+static inline bool code_floats(uint64_t rip, uint32_t mode)
+{
+    enum { ANYWHERE = MODE_LONG | MODE_USER };
+    uint64_t low = UINT64_C(1) << 32;
+    uint64_t high = (UINT64_C(1) << 47) - low;
+    bool far = (rip >= low && rip < high) || rip < MEM_PAGE_SIZE;
+    return (mode & ANYWHERE) == ANYWHERE && far;
+}
 
 static inline unsigned code_hash(uint64_t gpa, uint64_t rip, uint32_t mode)
 {

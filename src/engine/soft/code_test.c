@@ -159,6 +159,49 @@ static void code_at_two_addresses_knows_where_it_is(void **state)
     }
 }
 
+/* What lies at 0 lies at `index` times 512 GiB, too. */
+static void map_again(struct guest *g, unsigned index)
+{
+    guest_write64(g, PML4_AT + index * UINT64_C(8), PDPT_AT | PAGE_P | PAGE_W | PAGE_U);
+}
+
+static void put_library(struct guest *g)
+{
+    /* lea rax, [rip]; call 1000; mov rcx, [rip to 2000] */
+    PLACE(g, CODE_AT,
+          "\x48\x8d\x05\x00\x00\x00\x00\xe8\xf4\x0f\x00\x00\x48\x8b\x0d\xed\x1f\x00\x00");
+    /* 1000: mov rdx, [rsp]; call rbx; ret */
+    guest_write(g, CODE_AT + 0x1000, "\x48\x8b\x14\x24\xff\xd3\xc3", 7);
+    /* 1800: lea rsi, [rip]; ret */
+    guest_write(g, CODE_AT + 0x1800, "\x48\x8d\x35\x00\x00\x00\x00\xc3", 8);
+    guest_write64(g, CODE_AT + 0x2000, 0x1122334455667788);
+}
+
+static void library_at_two_addresses_shares_its_blocks(void **state)
+{
+    struct guest *g = *state;
+    uint64_t decoded = 0;
+    put_library(g);
+    map_again(g, 1);
+    map_again(g, 2);
+    guest_use_user(g, 0);
+    cpu_set_flags(g->cpu, g->cpu->flags | FLAG_IOPL); /* the end is an OUT */
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t at = CODE_AT + ((uint64_t)(1 + i % 2) << 39);
+        g->cpu->gpr[GPR_RBX] = at + 0x1800;
+        guest_start(g, at);
+        assert_int_equal(guest_run_to_port(g), PORT_DONE);
+        assert_int_equal(g->cpu->gpr[GPR_RAX], at + 7);
+        assert_int_equal(g->cpu->gpr[GPR_RDX], at + 12);
+        assert_int_equal(g->cpu->gpr[GPR_RSI], at + 0x1807);
+        assert_int_equal(g->cpu->gpr[GPR_RCX], 0x1122334455667788);
+        if (i == 0)
+            decoded = g->soft->code->stats.decoded;
+        if (i == 1)
+            assert_int_equal(g->soft->code->stats.decoded, decoded);
+    }
+}
+
 /* `mov eax, imm32` whose opcode and first byte end a page. */
 static void put_crossing(struct guest *g)
 {
@@ -343,7 +386,7 @@ static void full_arena_is_emptied_under_running_processors(void **state)
     for (unsigned i = 0; i < sizeof(code); i++)
         code[i] = (i & 1) == 0 ? 0xff : 0xc0; /* inc eax */
     guest_place(g, LARGE_AT, code, sizeof(code));
-    g->soft->code->arena_size = 48 << 20;
+    g->soft->code->arena_size = 24 << 20;
     uint64_t before = atomic_load(&g->soft->code->generation);
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (unsigned i = 0; i < 2; i++)
@@ -375,6 +418,7 @@ int main(void)
         TEST(fifteen_bytes_are_the_most),
         TEST(remapped_page_of_code_counts_after_invlpg),
         TEST(code_at_two_addresses_knows_where_it_is),
+        TEST(library_at_two_addresses_shares_its_blocks),
         TEST(crossing_instruction_follows_its_second_page),
         TEST(write_to_the_second_page_of_a_crossing_instruction_counts),
         TEST(crossing_instruction_faults_on_its_second_page),

@@ -91,7 +91,7 @@ static void reset_segments(struct cpu *cpu)
 /* Intel SDM vol. 3A table 9-1. */
 static void reset_registers(struct cpu *cpu, bool init)
 {
-    for (unsigned i = 0; i < CPU_GPRS; i++)
+    for (unsigned i = 0; i <= GPR_ZERO; i++)
         cpu->gpr[i] = 0;
     cpu->gpr[GPR_RDX] = CPUID_SIGNATURE;
     cpu->rip = 0xfff0;

@@ -165,8 +165,8 @@ enum mode {
 /* A pseudo segment: base 0, no limit, no checks; what 64-bit code uses for ES, CS, SS, DS. */
 enum { SEGMENT_FLAT = SEGMENT_COUNT, CPU_SEGMENTS };
 
-/* gpr[GPR_ZERO] is always 0: "no base", "no index". */
-enum { GPR_ZERO = GPR_COUNT, CPU_GPRS };
+/* gpr[GPR_ZERO] is always 0: "no base", "no index"; gpr[GPR_RIP] is rip. */
+enum { GPR_ZERO = GPR_COUNT, GPR_RIP, CPU_GPRS };
 
 /* An answer from the caller of run(), or a write it has already seen, kept while the instruction
  * that asked runs again from its start. */
@@ -229,8 +229,13 @@ struct fetched_pages {
 enum vector_level { VECTOR_NONE, VECTOR_SSE, VECTOR_AVX };
 
 struct cpu {
-    uint64_t gpr[CPU_GPRS];
-    uint64_t rip;             /* while a block runs: of the block's first instruction */
+    union {
+        uint64_t gpr[CPU_GPRS];
+        struct {
+            uint64_t before_rip[GPR_RIP];
+            uint64_t rip; /* while a block runs: of the block's first instruction */
+        };
+    };
     uint64_t flags;           /* RFLAGS, complete, bit 1 always set */
     struct tlb *tlb;          /* for the current privilege, PCID and SMAP state */
     _Atomic uint32_t pending; /* (a) enum pending; also the futex a halted vCPU waits on */
@@ -302,7 +307,8 @@ struct cpu {
     struct cpu *self;           /* (p) */
     const uint8_t *leave;       /* (p) the translator's way out */
     uint64_t jump_key;          /* of `tlb` */
-    uint64_t held;              /* a word, within one instruction */
+    uint64_t page;              /* linear, that the block being run begins in */
+    uint64_t held, held_target; /* words, within one instruction */
     uint64_t delta[CPU_DELTAS]; /* host minus guest address, within one block */
     int left_with;              /* enum step */
     uint16_t saved_flags;       /* as LAHF and SETO put them into AX */

@@ -14,7 +14,7 @@
 /* Intel SDM vol. 3A table 9-1. */
 static void assert_reset_state(const struct cpu *cpu)
 {
-    for (unsigned i = 0; i < CPU_GPRS; i++) {
+    for (unsigned i = 0; i <= GPR_ZERO; i++) {
         if (i != GPR_RDX)
             assert_int_equal(cpu->gpr[i], 0);
     }

@@ -116,8 +116,10 @@ static bool is_gpr(const ZydisDecodedOperand *operand)
 
 static uint8_t address_register(ZydisRegister reg)
 {
-    if (reg == ZYDIS_REGISTER_NONE || reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
+    if (reg == ZYDIS_REGISTER_NONE)
         return GPR_ZERO;
+    if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
+        return GPR_RIP;
     return gpr_number(reg);
 }
 
@@ -157,14 +159,11 @@ static void take_memory(const struct context *context, const ZydisDecodedOperand
     op->index = address_register(mem->index);
     op->scale = log2_scale(mem->scale);
     op->disp = (uint64_t)mem->disp.value;
-    if (mem->base == ZYDIS_REGISTER_RIP || mem->base == ZYDIS_REGISTER_EIP) {
+    if (op->base == GPR_RIP)
         op->disp += context->rip + context->instruction.length;
-        op->flags |= OP_RELATIVE;
-    }
     if (has_no_base(&context->instruction)) {
         op->base = GPR_ZERO;
         op->disp = (uint64_t)context->instruction.raw.disp.value;
-        op->flags &= (uint8_t)~OP_RELATIVE;
     }
     op->size = (uint8_t)(operand->size / 8);
     take_segment(context, mem, op);
@@ -189,8 +188,9 @@ static void take_immediate(const struct context *context, const ZydisDecodedOper
     if (!operand->imm.is_relative)
         return;
     op->imm += context->rip + context->instruction.length;
-    op->flags |= OP_RELATIVE;
-    if ((context->mode & MODE_LONG) == 0)
+    if (context->mode & MODE_LONG)
+        op->flags |= OP_RELATIVE;
+    else
         op->imm = context->instruction.operand_width == 16 ? (uint16_t)op->imm : (uint32_t)op->imm;
 }
 

@@ -26,7 +26,8 @@ int decoder_create(struct soft_partition *partition, struct decoder **ret);
 void decoder_destroy(struct decoder *decoder);
 
 /*
- * Decode one instruction at `bytes` whose address is `rip` in `mode`; op->offset is the caller's.
+ * Decode one instruction at `bytes` whose address is `rip` in `mode`; of 64-bit code it is counted
+ * from the block, which may then lie anywhere. op->offset is the caller's.
  * Instructions that do not exist become handlers that raise #UD. Not with live vector state; under
  * the code lock.
  */

@@ -67,7 +67,7 @@ static void check_op(const struct op *op, unsigned available)
     if (op->run == op_undefined || op->run == op_too_long)
         return;
     must(op->segment < CPU_SEGMENTS);
-    must(op->base <= GPR_ZERO && op->index <= GPR_ZERO && op->scale <= 3);
+    must(op->base <= GPR_RIP && op->index <= GPR_ZERO && op->scale <= 3);
     must(is_register_offset(op->reg) && is_register_offset(op->rm));
     must(op->address_width == 2 || op->address_width == 4 || op->address_width == 8);
 }

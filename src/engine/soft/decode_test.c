@@ -100,7 +100,7 @@ static void memory_operands_of_64_bit_code(void **state)
     /* mov [rip+0x10], rax: relative to the next instruction */
     assert_int_equal(DECODE(f, BITS64, "\x48\x89\x05\x10\x00\x00\x00"), DECODE_GOES_ON);
     assert_ptr_equal(f->op.run, op_mov[FORM_MR][3]);
-    assert_memory(&f->op, GPR_ZERO, GPR_ZERO, 0, RIP + 7 + 0x10);
+    assert_memory(&f->op, GPR_RIP, GPR_ZERO, 0, RIP + 7 + 0x10);
     /* mov al, gs:[ebx]; then SS by RSP, which is flat but faults as the stack does */
     assert_int_equal(DECODE(f, BITS64, "\x65\x67\x8a\x03"), DECODE_GOES_ON);
     assert_int_equal(f->op.segment, SEGMENT_GS);

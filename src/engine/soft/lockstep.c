@@ -141,7 +141,6 @@ static int interpret(struct cpu *cpu, const struct translation *translation)
 {
     const struct block *block = translation->block;
     cpu->block = translation->block;
-    cpu->rip = block->rip;
     for (unsigned i = 0;; i++) {
         const struct op *op = &block->op[i];
         if (i < block->count && (translation->trait[i] & TRAIT_INTERPRETED)) {
@@ -172,10 +171,11 @@ static int run_once(struct cpu *cpu, const struct block *block)
 
 /* In the middle of a block the flags may be dead in one run and kept in the other; only what both
  * leave to the interpreter finds them as they are. See translation.h. */
-static bool flags_count(const struct lockstep_state *state, const struct translation *translation)
+static bool flags_count(const struct lockstep_state *state, uint64_t start,
+                        const struct translation *translation)
 {
     const struct block *block = translation->block;
-    uint64_t offset = state->rip - block->rip;
+    uint64_t offset = state->rip - start;
     if (state->step == STEP_FAULT || state->step == STEP_EXIT)
         return false;
     if (offset == 0 || offset >= block->length)
@@ -191,7 +191,8 @@ static bool states_differ(const struct lockstep *lockstep, const struct translat
 {
     const struct lockstep_state *a = &lockstep->interpreted;
     const struct lockstep_state *b = &lockstep->translated;
-    uint64_t mask = flags_count(a, translation) ? UINT64_MAX : ~(uint64_t)FLAGS_ARITHMETIC;
+    uint64_t mask =
+        flags_count(a, lockstep->start.rip, translation) ? UINT64_MAX : ~(uint64_t)FLAGS_ARITHMETIC;
     if (a->step != b->step || a->rip != b->rip || ((a->flags ^ b->flags) & mask) != 0 ||
         differs(a->gpr, b->gpr, sizeof(a->gpr)))
         return true;

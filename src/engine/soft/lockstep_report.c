@@ -67,7 +67,7 @@ _Noreturn void lockstep_fail(struct cpu *cpu, const struct lockstep *lockstep,
     (void)fprintf(stderr,
                   "lockstep: the block at %016" PRIx64 " differs, of %u bytes\n"
                   "  %-12s %-16s  %-16s  %-16s\n",
-                  block->rip, block->length, "", "before", "interpreted", "translated");
+                  start->rip, block->length, "", "before", "interpreted", "translated");
     tell_word("step", (uint64_t)start->step, (uint64_t)a->step, (uint64_t)b->step);
     tell_word("RIP", start->rip, a->rip, b->rip);
     tell_word("RFLAGS", start->flags, a->flags, b->flags);

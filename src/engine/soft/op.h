@@ -16,13 +16,13 @@ enum op_flag {
     OP_IMMEDIATE = 1 << 4, /* the second operand is op->imm */
     OP_REVERSED = 1 << 5,  /* destination is `reg`, source is r/m */
     OP_STACK = 1 << 6,     /* the memory operand is in SS; same bit as ACCESS_STACK */
-    OP_RELATIVE = 1 << 7,  /* disp, or without memory imm, moves with the instruction's address */
+    OP_RELATIVE = 1 << 7,  /* a near branch of 64-bit code: imm is the distance from the block */
 };
 
 struct op {
     op_fn run;
-    uint64_t imm;  /* immediate, sign-extended; near branches: target RIP; far pointers: offset */
-    uint64_t disp; /* displacement; RIP-relative: with the next RIP added in */
+    uint64_t imm;  /* immediate, sign-extended; near branches: target; far pointers: offset */
+    uint64_t disp; /* displacement; with GPR_RIP as the base: from the block's first byte */
     struct thunk *thunk;
     uint16_t offset; /* of the instruction from the block's first byte */
     uint16_t extra;  /* far pointers: selector; conditions: code; ENTER: level */
@@ -48,6 +48,11 @@ static inline uint64_t op_next_rip(const struct cpu *cpu, const struct op *op)
 {
     uint64_t next = cpu->rip + op->offset + op->length;
     return (cpu->mode & MODE_LONG) ? next : (uint32_t)next;
+}
+
+static inline uint64_t op_target(const struct cpu *cpu, const struct op *op)
+{
+    return (op->flags & OP_RELATIVE) ? cpu->rip + op->imm : op->imm;
 }
 
 /* ---- registers by byte offset ---- */

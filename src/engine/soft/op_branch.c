@@ -38,7 +38,7 @@ static int read_target(struct cpu *cpu, const struct op *op, uint64_t *ret)
 
 int op_jmp(struct cpu *cpu, const struct op *op)
 {
-    return branch_to(cpu, op->imm);
+    return branch_to(cpu, op_target(cpu, op));
 }
 
 int op_jmp_indirect(struct cpu *cpu, const struct op *op)
@@ -53,7 +53,7 @@ int op_jmp_indirect(struct cpu *cpu, const struct op *op)
     {                                                       \
         if (!condition_met(cpu->flags, code))               \
             return STEP_NEXT;                               \
-        return branch_to(cpu, op->imm);                     \
+        return branch_to(cpu, op_target(cpu, op));          \
     }
 
 JCC(o, 0)
@@ -77,7 +77,7 @@ int op_jcxz(struct cpu *cpu, const struct op *op)
 {
     if (gpr_read(cpu, GPR_RCX * 8, op->address_width) != 0)
         return STEP_NEXT;
-    return branch_to(cpu, op->imm);
+    return branch_to(cpu, op_target(cpu, op));
 }
 
 int op_loop(struct cpu *cpu, const struct op *op)
@@ -91,7 +91,7 @@ int op_loop(struct cpu *cpu, const struct op *op)
     gpr_write(cpu, GPR_RCX * 8, op->address_width, count);
     if (!taken)
         return STEP_NEXT;
-    int step = branch_to(cpu, op->imm);
+    int step = branch_to(cpu, op_target(cpu, op));
     if (step == STEP_FAULT)
         cpu->gpr[GPR_RCX] = old;
     return step;
@@ -115,7 +115,7 @@ static inline int call_to(struct cpu *cpu, const struct op *op, uint64_t target)
 
 int op_call(struct cpu *cpu, const struct op *op)
 {
-    return call_to(cpu, op, op->imm);
+    return call_to(cpu, op, op_target(cpu, op));
 }
 
 int op_call_indirect(struct cpu *cpu, const struct op *op)

@@ -13,6 +13,12 @@
 
 enum { DOOR_SIZE = 5, DOOR_ALIGNMENT = 8, ENTRY_ALIGNMENT = 16 };
 
+/* TRANSLATE_MAX_OPS instructions are far from 64 KiB. */
+static uint16_t offset_here(const struct work *work)
+{
+    return (uint16_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
+}
+
 /* ---- ways in ---- */
 
 static uint8_t *write_poll(struct work *work)
@@ -66,6 +72,18 @@ static uint8_t *write_door(struct work *work)
     return door;
 }
 
+/* The way into a floating block from another page. What is to be led to entry_saved_poll, or NULL:
+ * that follows. */
+static uint8_t *write_entry_jump(struct work *work, enum entry_kind kind)
+{
+    struct place page = place_of_cpu(offsetof(struct cpu, page));
+    struct place start = place_at(SCRATCH_ADDRESS, -(int32_t)work->block->rip);
+    work->made->entry_jump = translator_executable(work->translator, work->emit.at);
+    assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &start);
+    assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &page);
+    return kind == ENTRY_SAVED ? assemble_jump(&work->emit) : NULL;
+}
+
 /* In the order in which they fall into each other; the door is behind them all. */
 static struct poll write_entries(struct work *work, enum entry_kind kind)
 {
@@ -75,10 +93,15 @@ static struct poll write_entries(struct work *work, enum entry_kind kind)
     struct poll poll;
     made->door_saved = NULL;
     assemble_align(emit, ENTRY_ALIGNMENT, 0);
+    uint8_t *over = work->block->floats ? write_entry_jump(work, kind) : NULL;
     made->entry = made->entry_poll = translator_executable(translator, emit->at);
     if (kind == ENTRY_SAVED)
         assemble_save_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
+    if (over != NULL)
+        write_branch_to(emit, over, emit->at);
     made->entry_saved_poll = translator_executable(translator, emit->at);
+    if (!work->block->floats)
+        made->entry_jump = made->entry_saved_poll;
     poll.site = write_poll(work);
     made->entry_saved = translator_executable(translator, emit->at);
     if (kind == ENTRY_LIVE)
@@ -126,8 +149,7 @@ static uint8_t *routine_of_stub(const struct work *work, unsigned i)
 static void write_stub(struct work *work, unsigned i, uint8_t **tail)
 {
     unsigned kind = (work->stub[i].saved ? 1 : 0) + (begins_group(&work->plan[i]) ? 2 : 0);
-    work->made->op_stub[i] =
-        (uint32_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
+    work->made->op_stub[i] = offset_here(work);
     for (unsigned site = 0; site < work->stub[i].count; site++)
         write_branch_to(&work->emit, work->stub[i].site[site], work->emit.at);
     assemble_constant(&work->emit, SCRATCH_ADDRESS, i);
@@ -164,7 +186,7 @@ static void write_stubs(struct work *work)
 static uint8_t *write_return_to_start(struct work *work, uint8_t *routine)
 {
     uint8_t *at = work->emit.at;
-    assemble_constant(&work->emit, SCRATCH_ADDRESS, work->block->rip);
+    write_guest_address(&work->emit, work->block, work->block->rip, SCRATCH_ADDRESS);
     write_branch_to(&work->emit, assemble_jump(&work->emit), routine);
     return at;
 }
@@ -212,27 +234,25 @@ static void write_block(struct work *work)
     struct poll poll = write_entries(work, kind);
     work->open = true;
     for (unsigned i = 0; i < block->count; i++) {
-        work->made->op_start[i] =
-            (uint32_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
+        work->made->op_start[i] = offset_here(work);
         write_op(work, i);
     }
     if (work->open)
         write_exit(work, block->rip + block->length);
-    work->made->op_start[block->count] =
-        (uint32_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
+    work->made->op_start[block->count] = offset_here(work);
     write_behind(work, kind, poll);
-    work->made->length =
-        (uint32_t)(translator_executable(work->translator, work->emit.at) - work->made->base);
+    work->made->length = offset_here(work);
 }
 
 static struct translation *make(struct code_cache *code, struct block *block)
 {
     struct translation *made = code_arena_take(code, sizeof(*made));
-    uint32_t *starts = code_arena_take(code, (block->count + 1) * sizeof(uint32_t));
-    uint32_t *stubs = code_arena_take(code, block->count * sizeof(uint32_t));
-    uint8_t *traits = code_arena_take(code, block->count);
-    if (made == NULL || starts == NULL || stubs == NULL || traits == NULL)
+    unsigned count = block->count;
+    uint16_t *starts = code_arena_take(code, (2 * count + 1) * sizeof(*starts) + count);
+    if (made == NULL || starts == NULL)
         return NULL;
+    uint16_t *stubs = starts + count + 1;
+    uint8_t *traits = (uint8_t *)(stubs + count);
     *made =
         (struct translation){.block = block, .op_start = starts, .op_stub = stubs, .trait = traits};
     return made;

@@ -45,6 +45,19 @@ void write_branch_to(struct emit *emit, uint8_t *site, const uint8_t *target)
 
 /* ---- addresses ---- */
 
+void write_guest_address(struct emit *emit, const struct block *block, uint64_t address,
+                         unsigned reg)
+{
+    struct place page = place_of_cpu(offsetof(struct cpu, page));
+    struct place sum = place_at(reg, (int32_t)address);
+    if (!block->floats) {
+        assemble_constant(emit, reg, address);
+        return;
+    }
+    assemble_memory(emit, true, OPCODE_LOAD, reg, &page);
+    assemble_memory(emit, true, OPCODE_LEA, reg, &sum);
+}
+
 unsigned write_fetch(struct work *work, unsigned gpr, unsigned scratch)
 {
     if (gpr == GPR_RSP)
@@ -74,8 +87,19 @@ static void write_far_address(struct work *work, const struct op *op, bool wide,
     }
 }
 
+static void write_relative_address(struct work *work, const struct op *op, bool wide, unsigned reg)
+{
+    write_guest_address(&work->emit, work->block, work->block->rip + op->disp, reg);
+    if (!wide)
+        assemble_registers(&work->emit, false, OPCODE_LOAD, reg, reg);
+}
+
 void write_address(struct work *work, const struct op *op, bool wide, unsigned reg)
 {
+    if (op->base == GPR_RIP) {
+        write_relative_address(work, op, wide, reg);
+        return;
+    }
     bool near = (int64_t)op->disp == (int32_t)op->disp;
     bool bare = op->base == GPR_ZERO && op->index == GPR_ZERO;
     if (bare || !near) {

@@ -113,7 +113,7 @@ static void write_pointers(struct work *work)
     struct place data = place_of_cpu(offsetof(struct cpu, x87.data));
     struct place opcode = place_of_cpu(offsetof(struct cpu, x87.opcode));
     work->held = NO_GROUP;
-    assemble_constant(&work->emit, SCRATCH_ADDRESS, work->block->rip + op->offset);
+    write_guest_address(&work->emit, work->block, work->block->rip + op->offset, SCRATCH_ADDRESS);
     assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &instruction);
     assemble_constant(&work->emit, SCRATCH_ADDRESS, op->thunk->opcode);
     assemble_memory16(&work->emit, OPCODE_STORE, SCRATCH_ADDRESS, &opcode);
@@ -206,7 +206,7 @@ static void write_kind_push(struct work *work)
     write_move_rsp(work, -8);
 }
 
-static void write_push_value(struct work *work, uint64_t value)
+static void write_push_constant(struct work *work, uint64_t value)
 {
     struct place top = write_reach(work, REACH_STACK);
     if ((int64_t)value == (int32_t)value) {
@@ -215,6 +215,24 @@ static void write_push_value(struct work *work, uint64_t value)
         assemble_constant(&work->emit, SCRATCH_A, value);
         assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_A, &top);
     }
+    write_move_rsp(work, -8);
+}
+
+static uint64_t next_rip(const struct work *work)
+{
+    const struct op *op = current_op(work);
+    return work->block->rip + op->offset + op->length;
+}
+
+static void write_push_next(struct work *work)
+{
+    if (!work->block->floats) {
+        write_push_constant(work, next_rip(work));
+        return;
+    }
+    struct place top = write_reach(work, REACH_STACK);
+    write_guest_address(&work->emit, work->block, next_rip(work), SCRATCH_A);
+    assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_A, &top);
     write_move_rsp(work, -8);
 }
 
@@ -250,24 +268,30 @@ static size_t jump_field(size_t field)
     return offsetof(struct cpu, jump) + field;
 }
 
+/* R14 = where in cpu->jump the address in R13 has its entry. Changes the flags. */
+static void write_jump_index(struct emit *emit)
+{
+    enum { GROUP_AND = 4, JUMP_SHIFT = 5 };
+    _Static_assert(sizeof(struct jump) == 1 << JUMP_SHIFT, "the shift of an index");
+    assemble_registers(emit, false, OPCODE_LOAD, SCRATCH_A, SCRATCH_ADDRESS);
+    assemble_group1(emit, false, GROUP_AND, SCRATCH_A, JUMP_COUNT - 1);
+    assemble_shift_left32(emit, SCRATCH_A, JUMP_SHIFT);
+}
+
 /*
  * R13 = guest address: compare with what cpu->jump has for it, else to `otherwise`. R14 is then the
  * entry's offset. Changes R15 and the flags.
  */
 static void write_find_jump(struct work *work, void (*otherwise)(struct work *, unsigned))
 {
-    enum { GROUP_AND = 4, JUMP_SHIFT = 5 };
-    _Static_assert(sizeof(struct jump) == 1 << JUMP_SHIFT, "the shift of an index");
     struct emit *emit = &work->emit;
     struct place rip = place_of_cpu(jump_field(offsetof(struct jump, rip)));
     struct place key = place_of_cpu(jump_field(offsetof(struct jump, key)));
     struct place now = place_of_cpu(offsetof(struct cpu, jump_key));
     rip.base = SCRATCH_A;
     key.base = SCRATCH_A;
-    assemble_registers(emit, false, OPCODE_LOAD, SCRATCH_A, SCRATCH_ADDRESS);
-    assemble_group1(emit, false, GROUP_AND, SCRATCH_A, JUMP_COUNT - 1);
+    write_jump_index(emit);
     assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_B, &now);
-    assemble_shift_left32(emit, SCRATCH_A, JUMP_SHIFT);
     assemble_memory(emit, true, OPCODE_CMP, SCRATCH_ADDRESS, &rip);
     otherwise(work, CONDITION_NE);
     assemble_memory(emit, true, OPCODE_CMP, SCRATCH_B, &key);
@@ -312,21 +336,21 @@ static void write_kind_jump_indirect(struct work *work)
     write_jump_found(work);
 }
 
-static uint64_t next_rip(const struct work *work)
-{
-    const struct op *op = current_op(work);
-    return work->block->rip + op->offset + op->length;
-}
-
 static void write_kind_call_indirect(struct work *work)
 {
     struct place host = found_place();
     struct place held = place_of_cpu(offsetof(struct cpu, held));
+    struct place target = place_of_cpu(offsetof(struct cpu, held_target));
+    bool may_float = (work->block->mode & MODE_USER) != 0;
     write_read_target(work);
     write_find_jump(work, write_to_stub);
+    if (may_float)
+        assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &target);
     assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_A, &host);
     assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_A, &held);
-    write_push_value(work, next_rip(work));
+    write_push_next(work);
+    if (may_float)
+        assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &target);
     assemble_jump_memory(&work->emit, &held);
     work->open = false;
 }
@@ -356,18 +380,22 @@ void write_exit(struct work *work, uint64_t target)
     work->open = false;
 }
 
+static uint64_t branch_target(const struct work *work)
+{
+    return work->block->rip + current_op(work)->imm;
+}
+
 static void write_kind_jump_if(struct work *work)
 {
-    const struct op *op = current_op(work);
     unsigned condition = work->plan[work->current].instruction.opcode & 15;
     write_flags_back(work, SCRATCH_A);
-    (void)add_exit(work, op->imm, assemble_patchable_jump_if(&work->emit, condition));
+    (void)add_exit(work, branch_target(work), assemble_patchable_jump_if(&work->emit, condition));
 }
 
 static void write_kind_call(struct work *work)
 {
-    write_push_value(work, next_rip(work));
-    write_exit(work, current_op(work)->imm);
+    write_push_next(work);
+    write_exit(work, branch_target(work));
 }
 
 /* ---- ways out ---- */
@@ -377,17 +405,37 @@ static bool is_same_page(uint64_t a, uint64_t b)
     return (a >> 12) == (b >> 12);
 }
 
-void write_far_exit(struct emit *emit, const struct translator *translator, uint64_t target,
-                    bool flags_saved)
+/* The entry of cpu->jump for the address in R13, which is known if the block does not float.
+ * Changes R14 and the flags. */
+static struct place write_jump_entry(struct emit *emit, const struct block *from, uint64_t target)
 {
-    size_t entry = (target % JUMP_COUNT) * sizeof(struct jump);
-    struct place rip = place_of_cpu(jump_field(entry + offsetof(struct jump, rip)));
-    struct place key = place_of_cpu(jump_field(entry + offsetof(struct jump, key)));
-    struct place host = place_of_cpu(jump_field(entry + offsetof(struct jump, host)));
+    struct place entry = place_of_cpu(offsetof(struct cpu, jump));
+    if (!from->floats) {
+        entry.disp += (int32_t)(target % JUMP_COUNT * sizeof(struct jump));
+        return entry;
+    }
+    write_jump_index(emit);
+    entry.base = SCRATCH_A;
+    return entry;
+}
+
+static struct place field_of(struct place entry, size_t field)
+{
+    entry.disp += (int32_t)field;
+    return entry;
+}
+
+void write_far_exit(struct emit *emit, const struct translator *translator,
+                    const struct block *from, uint64_t target, bool flags_saved)
+{
     struct place now = place_of_cpu(offsetof(struct cpu, jump_key));
     if (!flags_saved)
         assemble_save_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_ADDRESS);
-    assemble_constant(emit, SCRATCH_ADDRESS, target);
+    write_guest_address(emit, from, target, SCRATCH_ADDRESS);
+    struct place entry = write_jump_entry(emit, from, target);
+    struct place rip = field_of(entry, offsetof(struct jump, rip));
+    struct place key = field_of(entry, offsetof(struct jump, key));
+    struct place host = field_of(entry, offsetof(struct jump, host));
     assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_B, &now);
     assemble_memory(emit, true, OPCODE_CMP, SCRATCH_ADDRESS, &rip);
     write_branch_to(emit, assemble_jump_if(emit, CONDITION_NE), translator->routine.go_saved);
@@ -422,7 +470,8 @@ void write_exit_stub(struct work *work, const struct exit_plan *exit)
     write_branch_to(&work->emit, exit->site, work->emit.at);
     bool alone = work->block->second_gpa == UINT64_MAX;
     if (!alone || !is_same_page(exit->target, work->block->rip)) {
-        write_far_exit(&work->emit, work->translator, exit->target, exit->flags == FLAGS_SAVED);
+        write_far_exit(&work->emit, work->translator, work->block, exit->target,
+                       exit->flags == FLAGS_SAVED);
         return;
     }
     struct link *link = make_link(work, exit);
@@ -450,7 +499,7 @@ static void write_kind(struct work *work, enum kind kind)
         write_kind_push(work);
         break;
     case KIND_PUSH_CONSTANT:
-        write_push_value(work, current_op(work)->imm);
+        write_push_constant(work, current_op(work)->imm);
         break;
     case KIND_POP:
         write_kind_pop(work);
@@ -459,7 +508,7 @@ static void write_kind(struct work *work, enum kind kind)
         write_kind_leave(work);
         break;
     case KIND_JUMP:
-        write_exit(work, current_op(work)->imm);
+        write_exit(work, branch_target(work));
         break;
     case KIND_JUMP_IF:
         write_kind_jump_if(work);

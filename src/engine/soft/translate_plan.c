@@ -12,13 +12,21 @@ static bool is_near_branch(const ZydisDecodedInstruction *instruction)
     return instruction->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
 }
 
-static enum kind branch_kind(const struct op *op, enum kind direct, enum kind indirect)
+/* An address from `distance` behind the block: code can be written that has it. */
+static bool is_reachable(const struct block *block, uint64_t distance)
+{
+    uint64_t address = block->rip + distance;
+    return block->floats ? (int64_t)address == (int32_t)address : is_canonical(address);
+}
+
+static enum kind branch_kind(const struct block *block, const struct op *op, enum kind direct,
+                             enum kind indirect)
 {
     if (op->width != 8)
         return KIND_INTERPRET;
     if ((op->flags & OP_IMMEDIATE) == 0)
         return indirect;
-    return is_canonical(op->imm) ? direct : KIND_INTERPRET;
+    return is_reachable(block, op->imm) ? direct : KIND_INTERPRET;
 }
 
 static enum kind stack_kind(const struct op *op)
@@ -57,8 +65,10 @@ static enum kind system_kind(const struct op *op)
 }
 
 /* The kinds that are not copied. */
-static enum kind special_kind(const struct plan *plan, const struct op *op, bool user)
+static enum kind special_kind(const struct plan *plan, const struct block *block,
+                              const struct op *op)
 {
+    bool user = (block->mode & MODE_USER) != 0;
     if (op->run == op_nop)
         return KIND_NOTHING;
     enum kind kind = user ? KIND_INTERPRET : system_kind(op);
@@ -71,7 +81,7 @@ static enum kind special_kind(const struct plan *plan, const struct op *op, bool
     case ZYDIS_CATEGORY_POP:
         return stack_kind(op);
     case ZYDIS_CATEGORY_COND_BR:
-        if (op->run == op_jcxz || op->run == op_loop || !is_canonical(op->imm))
+        if (op->run == op_jcxz || op->run == op_loop || !is_reachable(block, op->imm))
             return KIND_INTERPRET;
         return KIND_JUMP_IF;
     default:
@@ -83,11 +93,13 @@ static enum kind special_kind(const struct plan *plan, const struct op *op, bool
     case ZYDIS_MNEMONIC_LEAVE:
         return stack_kind(op);
     case ZYDIS_MNEMONIC_JMP:
-        return is_near_branch(&plan->instruction) ? branch_kind(op, KIND_JUMP, KIND_JUMP_INDIRECT)
-                                                  : KIND_INTERPRET;
+        return is_near_branch(&plan->instruction)
+                   ? branch_kind(block, op, KIND_JUMP, KIND_JUMP_INDIRECT)
+                   : KIND_INTERPRET;
     case ZYDIS_MNEMONIC_CALL:
-        return is_near_branch(&plan->instruction) ? branch_kind(op, KIND_CALL, KIND_CALL_INDIRECT)
-                                                  : KIND_INTERPRET;
+        return is_near_branch(&plan->instruction)
+                   ? branch_kind(block, op, KIND_CALL, KIND_CALL_INDIRECT)
+                   : KIND_INTERPRET;
     case ZYDIS_MNEMONIC_RET:
         return op->run == op_ret && op->width == 8 ? KIND_RETURN : KIND_INTERPRET;
     default:
@@ -113,7 +125,7 @@ static struct reach reach_of_operand(const struct op *op, unsigned size, bool wr
 {
     enum { NEAR = 1 << 20 };
     bool plain = op->segment == SEGMENT_FLAT && op->index == GPR_ZERO && op->address_width == 8 &&
-                 (int64_t)op->disp < NEAR && (int64_t)op->disp > -NEAR;
+                 op->base != GPR_RIP && (int64_t)op->disp < NEAR && (int64_t)op->disp > -NEAR;
     return (struct reach){
         .size = (uint16_t)size,
         .write = write,
@@ -264,8 +276,10 @@ static void plan_op(const struct work *work, unsigned index, struct plan *plan)
         ZydisDecoderDecodeFull(&work->translator->decoder, block->bytes + op->offset, op->length,
                                &plan->instruction, plan->operand);
     bool known = ZYAN_SUCCESS(status) && op->run != op_undefined && op->run != op_too_long;
+    if (op->base == GPR_RIP && !is_reachable(block, op->disp))
+        known = false;
     if (known && !work->refused[index]) {
-        plan->kind = special_kind(plan, op, (block->mode & MODE_USER) != 0);
+        plan->kind = special_kind(plan, block, op);
         if (plan->kind == KIND_INTERPRET && plan_copy(plan, op))
             plan->kind = KIND_COPY;
         plan_reaches(plan, op);

@@ -190,6 +190,9 @@ void group_accesses(const struct block *block, struct plan *plan, struct group *
 
 /* Before code that changes the flags. */
 void write_flags_aside(struct work *work);
+/* `reg` = a guest address that the block knows; flags stay. */
+void write_guest_address(struct emit *emit, const struct block *block, uint64_t address,
+                         unsigned reg);
 /* Before an instruction that reads them, or keeps some. */
 void write_flags_back(struct work *work, unsigned scratch);
 /* A jump to the instruction's stub if `condition`. */
@@ -235,8 +238,8 @@ void write_op(struct work *work, unsigned index);
 /* Go on at guest address `target`. */
 void write_exit(struct work *work, uint64_t target);
 /* Go on at `target` by way of cpu->jump: it may be mapped anew while the block stays. */
-void write_far_exit(struct emit *emit, const struct translator *translator, uint64_t target,
-                    bool flags_saved);
+void write_far_exit(struct emit *emit, const struct translator *translator,
+                    const struct block *from, uint64_t target, bool flags_saved);
 /* What `exit` jumps to. */
 void write_exit_stub(struct work *work, const struct exit_plan *exit);
 

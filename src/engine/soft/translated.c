@@ -43,6 +43,7 @@ static void prepare(struct cpu *cpu, bool with_vectors)
     uint8_t level = vector_level(cpu);
     give_flags(cpu);
     cpu->jump_key = tlb_code_context(cpu);
+    cpu->page = cpu->rip & PAGE_MASK;
     if (with_vectors && level != VECTOR_NONE && !cpu->fpu_live)
         fpu_enter(cpu);
     cpu->vector_level = cpu->fpu_live ? level : (uint8_t)VECTOR_NONE;
@@ -86,7 +87,7 @@ static const uint8_t *go_on(struct cpu *cpu, struct link *link)
         translator_link(cpu, link, to);
     else
         cpu->jump[rip % JUMP_COUNT] =
-            (struct jump){.rip = rip, .key = tlb_code_context(cpu), .host = to->entry_saved_poll};
+            (struct jump){.rip = rip, .key = tlb_code_context(cpu), .host = to->entry_jump};
     prepare(cpu, false);
     return to->entry_saved; /* without a poll: one block is run whatever is pending */
 }
@@ -123,10 +124,16 @@ static const uint8_t *go_after(struct cpu *cpu, const struct op *op, int step)
     return leave(cpu, step);
 }
 
+/* A guest address that a translation of `block` knows. */
+static uint64_t address_of(const struct cpu *cpu, const struct block *block, uint64_t address)
+{
+    return block->floats ? cpu->page + address : address;
+}
+
 static void begin(struct cpu *cpu, struct block *block, unsigned index)
 {
     take_flags(cpu);
-    cpu->rip = block->rip;
+    cpu->rip = address_of(cpu, block, block->rip);
     cpu->block = block;
     /* The registers are still those that the instruction before had. */
     if (index > 0 && (block->translation->trait[index - 1] & TRAIT_LEFT) != 0)
@@ -210,7 +217,7 @@ static const uint8_t *finish(struct cpu *cpu, struct block *block, unsigned inde
 static const uint8_t *follow(struct cpu *cpu, struct link *link)
 {
     take_flags(cpu);
-    cpu->rip = link->target;
+    cpu->rip = address_of(cpu, link->from->block, link->target);
     return go_on(cpu, link);
 }
 

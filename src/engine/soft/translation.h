@@ -30,6 +30,8 @@
  * 4. A translation is entered only where the code at its guest address is the block's: by a link
  *    inside one linear page, or through cpu->jump, whose key is tlb_code_context(). An invalidated
  *    one begins with a jump out, and nothing links to it.
+ *    A floating block is where cpu->page says: links stay in the page, whoever comes from another
+ *    sets it.
  * 5. Every loop has an entry that polls cpu->pending: backward links and cpu->jump lead there.
  * 6. The code lies in a memory that is written through one mapping and run through another.
  */
@@ -45,7 +47,7 @@ struct translator;
 
 /* A jump from one translation to a guest address: to its stub, until it is set. */
 struct link {
-    uint64_t target;
+    uint64_t target;               /* of a floating block less cpu->page */
     struct translation *from, *to; /* to = NULL: not set */
     uint8_t *site;                 /* the distance, in the writable mapping */
     uint8_t *stub;                 /* writable mapping; asks translated_follow */
@@ -63,14 +65,16 @@ struct translation {
     struct block *block;
     /* Where to go in, in the executable mapping: with the flags live or saved, polling or not. */
     const uint8_t *entry, *entry_poll, *entry_saved, *entry_saved_poll;
+    /* The same as the last, from another page: for cpu->jump. R13 = the block's address. */
+    const uint8_t *entry_jump;
     /* Five bytes behind the entries that do nothing, in the writable mapping, and what they become
      * a jump to. Who comes with saved flags to a block that does not need them passes another one
      * first: what the code was changed to may need them. NULL: there is none. */
     uint8_t *door, *leave;
     uint8_t *door_saved, *leave_saved;
     uint32_t length;
-    uint32_t *op_start; /* of each instruction, from `base`; one more for the end */
-    uint32_t *op_stub;  /* where it is interpreted instead */
+    uint16_t *op_start; /* of each instruction, from `base`; one more for the end */
+    uint16_t *op_stub;  /* where it is interpreted instead */
     uint8_t *trait;     /* of each: enum trait */
     const uint8_t *base;
     struct link *incoming;

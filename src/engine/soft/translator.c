@@ -203,7 +203,7 @@ int translator_create(struct code_cache *code, struct translator **ret)
     if (translator == NULL)
         return -ENOMEM;
     translator->code = code;
-    translator->size = (code->arena_size / 2) & PAGE_MASK;
+    translator->size = code->host_size;
     void *made = mmap(NULL, MADE_SIZE, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     translator->made = made == MAP_FAILED ? NULL : made;
@@ -325,8 +325,9 @@ static bool may_link(const struct link *link, const struct translation *to)
     const struct block *block = to->block;
     return link->to == NULL && atomic_load(&from->valid) && atomic_load(&block->valid) &&
            block->rip == link->target && block->mode == from->mode &&
-           block->second_gpa == UINT64_MAX && from->second_gpa == UINT64_MAX &&
-           block->rip >> 12 == from->rip >> 12 && block->gpa >> 12 == from->gpa >> 12;
+           block->floats == from->floats && block->second_gpa == UINT64_MAX &&
+           from->second_gpa == UINT64_MAX && block->rip >> 12 == from->rip >> 12 &&
+           block->gpa >> 12 == from->gpa >> 12;
 }
 
 /* For good: it leads to code that goes on in another page. */
@@ -334,7 +335,7 @@ static void link_far(const struct cpu *cpu, struct translator *translator, struc
 {
     uint8_t *at = translator->writable + translator->used;
     struct emit emit = {.at = at, .end = translator->writable + translator->size};
-    write_far_exit(&emit, translator, link->target, link->flags_saved);
+    write_far_exit(&emit, translator, link->from->block, link->target, link->flags_saved);
     if (emit.full)
         return;
     translator->used = (size_t)(emit.at - translator->writable);

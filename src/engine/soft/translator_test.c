@@ -321,7 +321,7 @@ static void interpreting_machine_has_no_translator(void **state)
 }
 
 static struct soft_partition partition;
-static struct code_cache cache = {.arena_size = 16 << 20, .partition = &partition};
+static struct code_cache cache = {.host_size = 8 << 20, .partition = &partition};
 
 static void expect_no_creation(int resource, rlim_t limit)
 {
