@@ -148,6 +148,27 @@ static int take_cpu(void *command, const char *value)
     return 0;
 }
 
+/* lockstep, or lockstep:SEED. */
+static bool take_lockstep(struct machine_config *machine, const char *value)
+{
+    const char *seed = strchr(value, ':');
+    unsigned long long number = 0;
+    char *end;
+
+    if (strncmp(value, "lockstep", strlen("lockstep")) != 0)
+        return false;
+    if (seed == NULL && value[strlen("lockstep")] != 0)
+        return false;
+    if (seed != NULL) {
+        number = strtoull(seed + 1, &end, 10);
+        if (seed != value + strlen("lockstep") || number == 0 || *end != 0)
+            return false;
+    }
+    machine->translate = ENGINE_TRANSLATE_LOCKSTEP;
+    machine->lockstep_seed = number;
+    return true;
+}
+
 static int take_translate(void *command, const char *value)
 {
     struct machine_config *machine = &((struct run_command *)command)->worker.machine;
@@ -158,9 +179,7 @@ static int take_translate(void *command, const char *value)
         machine->translate = ENGINE_TRANSLATE_ALWAYS;
     else if (strcmp(value, "never") == 0)
         machine->translate = ENGINE_TRANSLATE_NEVER;
-    else if (strcmp(value, "lockstep") == 0)
-        machine->translate = ENGINE_TRANSLATE_LOCKSTEP;
-    else
+    else if (!take_lockstep(machine, value))
         return usage_error("translate", value, "hot, always, never or lockstep is wanted");
     return 0;
 }
@@ -325,7 +344,7 @@ const struct cli_option run_options[] = {
      take_symbols},
     {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
-    {"translate", 0, CLI_WORDS, "WHICH", "hot always never lockstep",
+    {"translate", 0, CLI_WORDS, "WHICH", "hot always never lockstep lockstep:",
      "hot, always, never or lockstep (default hot)", take_translate},
     {"code-memory", 0, CLI_TEXT, "SIZE", NULL, "for decoded and translated code (default 48M)",
      take_code_memory},

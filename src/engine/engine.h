@@ -78,6 +78,8 @@ struct engine_config {
     /* MSRs of this range, bounds included, leave by ENGINE_EXIT_MSR_…; 0..0 means none. */
     uint32_t exit_msr_first, exit_msr_last;
     enum engine_translate translate;
+    /* Of ENGINE_TRANSLATE_LOCKSTEP, 0 = none: compares chains of blocks that are interrupted. */
+    uint64_t lockstep_seed;
     /* Bytes at most for decoded and translated code; when it is full, all of it is made anew. 0:
      * the engine's choice. */
     size_t code_memory;

@@ -59,6 +59,7 @@ int machine_create_processors(struct machine *machine, struct reason *reason)
         .vcpu_count = machine->config.vcpu_count,
         .cpu_level = machine->config.cpu_level,
         .translate = machine->config.translate,
+        .lockstep_seed = machine->config.lockstep_seed,
         .code_trace = machine->config.code_trace,
         .code_watch = machine->config.code_watch,
         .code_memory = machine->config.code_memory,

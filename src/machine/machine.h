@@ -45,6 +45,7 @@ struct machine_config {
     const struct engine_ops *engine;
     enum engine_cpu_level cpu_level;
     enum engine_translate translate;
+    uint64_t lockstep_seed;
     FILE *code_trace, *statistics;       /* see engine.h */
     size_t code_memory;                  /* see engine.h */
     struct engine_code_watch code_watch; /* see engine.h */

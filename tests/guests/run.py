@@ -128,7 +128,7 @@ def main():
     parser.add_argument("--cpus", type=int, default=1)
     parser.add_argument("--args", default="", help="command line of the image")
     parser.add_argument("--timeout", type=float, default=100)
-    parser.add_argument("--translate", choices=("hot", "always", "never", "lockstep"), default="hot")
+    parser.add_argument("--translate", default="hot", help="hot, always, never, lockstep or lockstep:SEED")
     parser.add_argument("--expect-crash", action="store_true")
     parser.add_argument("image")
     args = parser.parse_args()

@@ -3,6 +3,7 @@
  * back, translated, compared. Live code: see cpu.h, rule 2.
  *
  * What the translation leaves to the interpreter anyway is run once: both runs stop there.
+ * lockstep_chain.c runs more than one block.
  */
 #include "engine/soft/lockstep_private.h"
 #include "engine/soft/memory.h"
@@ -10,10 +11,11 @@
 #include "engine/soft/ops_integer.h"
 #include "engine/soft/partition.h"
 #include "engine/soft/tlb.h"
+#include "engine/soft/xsave.h"
 
 /* ---- what is compared ---- */
 
-static void save(struct cpu *cpu, int step, struct lockstep_state *ret, bool vectors)
+void lockstep_save(struct cpu *cpu, int step, struct lockstep_state *ret, bool vectors)
 {
     ret->step = step;
     copy_live(ret->gpr, cpu->gpr, sizeof(ret->gpr));
@@ -30,7 +32,7 @@ static void save(struct cpu *cpu, int step, struct lockstep_state *ret, bool vec
     copy_live(ret->xsave, cpu->xsave, sizeof(ret->xsave));
 }
 
-static void restore(struct cpu *cpu, const struct lockstep_state *state, bool vectors)
+void lockstep_restore(struct cpu *cpu, const struct lockstep_state *state, bool vectors)
 {
     copy_live(cpu->gpr, state->gpr, sizeof(state->gpr));
     cpu->rip = state->rip;
@@ -47,7 +49,7 @@ static void restore(struct cpu *cpu, const struct lockstep_state *state, bool ve
     copy_live(cpu->xsave, state->xsave, sizeof(state->xsave));
 }
 
-static bool differs(const void *a, const void *b, size_t size)
+bool lockstep_differs(const void *a, const void *b, size_t size)
 {
     const uint8_t *p = a;
     const uint8_t *q = b;
@@ -103,7 +105,7 @@ static void record_string(struct cpu *cpu, const struct op *op)
 }
 
 /* What the instruction may write: its operand, and the word below the stack. */
-static void record_op(struct cpu *cpu, const struct op *op)
+void lockstep_record(struct cpu *cpu, const struct op *op)
 {
     uint64_t base = op->segment == SEGMENT_FLAT ? 0 : cpu->segment[op->segment].base;
     if (op->flags & OP_MEMORY)
@@ -113,23 +115,38 @@ static void record_op(struct cpu *cpu, const struct op *op)
     record(cpu, cpu->gpr[GPR_RSP] - 8, 8);
 }
 
-static void keep_after(struct lockstep *lockstep)
+void lockstep_note_changes(struct lockstep *lockstep, unsigned first)
+{
+    for (unsigned i = first; i < lockstep->range_count; i++) {
+        struct lockstep_range *range = &lockstep->range[i];
+        range->changed = 0;
+        for (unsigned at = 0; at < range->size; at++)
+            range->changed |= (uint64_t)(range->before[at] != range->host[at]) << at;
+    }
+}
+
+void lockstep_keep_after(struct lockstep *lockstep)
 {
     for (unsigned i = 0; i < lockstep->range_count; i++)
         copy_live(lockstep->range[i].after, lockstep->range[i].host, lockstep->range[i].size);
 }
 
-static void take_back(struct lockstep *lockstep)
+void lockstep_take_back(struct lockstep *lockstep)
 {
-    for (unsigned i = lockstep->range_count; i-- > 0;)
-        copy_live(lockstep->range[i].host, lockstep->range[i].before, lockstep->range[i].size);
+    for (unsigned i = lockstep->range_count; i-- > 0;) {
+        const struct lockstep_range *range = &lockstep->range[i];
+        for (unsigned at = 0; at < range->size; at++) {
+            if (range->changed >> at & 1)
+                range->host[at] = range->before[at];
+        }
+    }
 }
 
 static bool memory_differs(const struct lockstep *lockstep)
 {
     for (unsigned i = 0; i < lockstep->range_count; i++) {
         const struct lockstep_range *range = &lockstep->range[i];
-        if (differs(range->after, range->host, range->size))
+        if (lockstep_differs(range->after, range->host, range->size))
             return true;
     }
     return false;
@@ -147,8 +164,10 @@ static int interpret(struct cpu *cpu, const struct translation *translation)
             cpu->rip = op_rip(cpu, op);
             return STEP_JUMP;
         }
-        record_op(cpu, op);
+        unsigned first = cpu->partition->lockstep->range_count;
+        lockstep_record(cpu, op);
         int step = __atomic_load_n(&op->run, __ATOMIC_RELAXED)(cpu, op);
+        lockstep_note_changes(cpu->partition->lockstep, first);
         if (step == STEP_FAULT || step == STEP_EXIT)
             cpu->rip = op_rip(cpu, op);
         if (step != STEP_NEXT)
@@ -169,32 +188,43 @@ static int run_once(struct cpu *cpu, const struct block *block)
     return STEP_JUMP;
 }
 
-/* In the middle of a block the flags may be dead in one run and kept in the other; only what both
- * leave to the interpreter finds them as they are. See translation.h. */
+/* Where they are dead, what stops there finds others in a translation: see translation.h. */
 static bool flags_count(const struct lockstep_state *state, uint64_t start,
-                        const struct translation *translation)
+                        const struct block *block)
 {
-    const struct block *block = translation->block;
+    const struct translation *translation = atomic_load(&block->translation);
     uint64_t offset = state->rip - start;
-    if (state->step == STEP_FAULT || state->step == STEP_EXIT)
-        return false;
-    if (offset == 0 || offset >= block->length)
+    bool begun = state->step == STEP_FAULT || state->step == STEP_EXIT;
+    if (translation == NULL || offset >= block->length || (offset == 0 && !begun))
         return true;
     for (unsigned i = 0; i < block->count; i++) {
         if (block->op[i].offset == offset)
-            return (translation->trait[i] & TRAIT_INTERPRETED) != 0;
+            return (translation->trait[i] & TRAIT_FLAGS_DEAD) == 0;
     }
     return true;
 }
 
-static bool states_differ(const struct lockstep *lockstep, const struct translation *translation)
+/* XSTATE_BV may tell of registers in their initial state that they are in use, or not: a signal
+ * between two chains' steps changes that (Intel SDM vol. 1 § 13.6). */
+static bool vectors_differ(const struct lockstep *lockstep)
+{
+    enum { BEHIND = XSAVE_STATES + 8 };
+    const uint8_t *a = lockstep->interpreted.xsave;
+    const uint8_t *b = lockstep->translated.xsave;
+    if (lockstep->chain.random == 0)
+        return lockstep_differs(a, b, ENGINE_XSAVE_SIZE);
+    return lockstep_differs(a, b, XSAVE_STATES) ||
+           lockstep_differs(a + BEHIND, b + BEHIND, ENGINE_XSAVE_SIZE - BEHIND);
+}
+
+static bool states_differ(const struct lockstep *lockstep, const struct block *block)
 {
     const struct lockstep_state *a = &lockstep->interpreted;
     const struct lockstep_state *b = &lockstep->translated;
     uint64_t mask =
-        flags_count(a, lockstep->start.rip, translation) ? UINT64_MAX : ~(uint64_t)FLAGS_ARITHMETIC;
+        flags_count(a, lockstep->last_start, block) ? UINT64_MAX : ~(uint64_t)FLAGS_ARITHMETIC;
     if (a->step != b->step || a->rip != b->rip || ((a->flags ^ b->flags) & mask) != 0 ||
-        differs(a->gpr, b->gpr, sizeof(a->gpr)))
+        lockstep_differs(a->gpr, b->gpr, sizeof(a->gpr)))
         return true;
     if (a->gs_base != b->gs_base || a->kernel_gs_base != b->kernel_gs_base ||
         a->debug_trap != b->debug_trap || a->shadow != b->shadow)
@@ -203,7 +233,12 @@ static bool states_differ(const struct lockstep *lockstep, const struct translat
         (a->fault.vector != b->fault.vector || a->fault.code != b->fault.code ||
          a->fault.address != b->fault.address))
         return true;
-    return lockstep->vectors && differs(a->xsave, b->xsave, sizeof(a->xsave));
+    return lockstep->vectors && vectors_differ(lockstep);
+}
+
+bool lockstep_is_same(const struct lockstep *lockstep, const struct block *block)
+{
+    return !states_differ(lockstep, block) && !memory_differs(lockstep);
 }
 
 /* False: they differ. */
@@ -212,16 +247,16 @@ static bool run_both(struct cpu *cpu, struct translation *translation)
     struct lockstep *lockstep = cpu->partition->lockstep;
     lockstep->range_count = 0;
     int step = interpret(cpu, translation);
-    save(cpu, step, &lockstep->interpreted, lockstep->vectors);
+    lockstep_save(cpu, step, &lockstep->interpreted, lockstep->vectors);
     /* It wrote over code, perhaps its own: that cannot be taken back. */
     if (!atomic_load(&translation->block->valid) || lockstep->range_count == MAX_RANGES)
         return true;
-    keep_after(lockstep);
-    take_back(lockstep);
-    restore(cpu, &lockstep->start, lockstep->vectors);
+    lockstep_keep_after(lockstep);
+    lockstep_take_back(lockstep);
+    lockstep_restore(cpu, &lockstep->start, lockstep->vectors);
     step = translated_enter(cpu, translation);
-    save(cpu, step, &lockstep->translated, lockstep->vectors);
-    return !states_differ(lockstep, translation) && !memory_differs(lockstep);
+    lockstep_save(cpu, step, &lockstep->translated, lockstep->vectors);
+    return lockstep_is_same(lockstep, translation->block);
 }
 
 int lockstep_run(struct cpu *cpu, struct translation *translation)
@@ -231,14 +266,17 @@ int lockstep_run(struct cpu *cpu, struct translation *translation)
     struct block *block = translation->block;
     if (translation->trait[0] & TRAIT_INTERPRETED)
         return run_once(cpu, block);
+    if (lockstep->chain.random != 0)
+        return lockstep_run_chain(cpu, translation);
     lockstep->vectors = translation->has_vectors;
-    save(cpu, STEP_NEXT, &lockstep->start, lockstep->vectors);
+    lockstep->last_start = cpu->rip;
+    lockstep_save(cpu, STEP_NEXT, &lockstep->start, lockstep->vectors);
     lockstep->runs++;
     for (unsigned i = 1; !run_both(cpu, translation); i++) {
         if (i == TRIES)
             lockstep_fail(cpu, lockstep, block);
-        take_back(lockstep);
-        restore(cpu, &lockstep->start, lockstep->vectors);
+        lockstep_take_back(lockstep);
+        lockstep_restore(cpu, &lockstep->start, lockstep->vectors);
         lockstep->again++;
     }
     return lockstep->interpreted.step;

@@ -3,23 +3,36 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/soft/lockstep_private.h"
 #include "engine/soft/partition.h"
 
-int lockstep_create(struct lockstep **ret)
+int lockstep_create(uint64_t seed, struct lockstep **ret)
 {
     *ret = aligned_alloc(64, (sizeof(struct lockstep) + 63) & ~(size_t)63);
     if (*ret == NULL)
         return -ENOMEM;
-    (*ret)->runs = 0;
-    (*ret)->again = 0;
-    return 0;
+    memset(*ret, 0, sizeof(**ret));
+    (*ret)->chain.random = seed * UINT64_C(0x9e3779b97f4a7c15); /* odd: never 0 of another */
+    return seed == 0 ? 0 : lockstep_install_trap();
+}
+
+static void tell_chains(const struct lockstep_chain *chain)
+{
+    (void)fprintf(stderr,
+                  "lockstep: %" PRIu64 " chains compared, of %" PRIu64 " instructions; %" PRIu64
+                  " were interrupted, %" PRIu64 " ended in a fault;\n"
+                  "lockstep: %" PRIu64 " calls compared; %" PRIu64 " chains could not be\n",
+                  chain->compared, chain->instructions, chain->stopped, chain->faults, chain->notes,
+                  chain->uncompared);
 }
 
 void lockstep_destroy(struct lockstep *lockstep)
 {
-    if (lockstep != NULL)
+    if (lockstep != NULL && lockstep->chain.random != 0)
+        tell_chains(&lockstep->chain);
+    else if (lockstep != NULL)
         (void)fprintf(stderr, "lockstep: %" PRIu64 " blocks compared, %" PRIu64 " of them again\n",
                       lockstep->runs, lockstep->again);
     free(lockstep);
@@ -54,6 +67,19 @@ static void tell_vectors(const struct lockstep *lockstep)
     }
 }
 
+/* What the interpreter has to find on its way: no more of the registers than flags. */
+static void tell_chain(const struct lockstep_chain *chain)
+{
+    if (chain->random == 0)
+        return;
+    (void)fprintf(stderr, "  a chain of %u instructions, %s\n", chain->done,
+                  chain->interrupted ? "interrupted" : "not interrupted");
+    for (unsigned i = 0; i < chain->note_count; i++)
+        (void)fprintf(stderr, "  called after %u at %016" PRIx64 ", RFLAGS %" PRIx64 "%s\n",
+                      chain->note[i].done, chain->note[i].rip, chain->note[i].flags,
+                      chain->note[i].flags_dead ? " (dead)" : "");
+}
+
 _Noreturn void lockstep_fail(struct cpu *cpu, const struct lockstep *lockstep,
                              const struct block *block)
 {
@@ -78,6 +104,7 @@ _Noreturn void lockstep_fail(struct cpu *cpu, const struct lockstep *lockstep,
     tell_word("its code", start->fault.code, a->fault.code, b->fault.code);
     tell_memory(lockstep);
     tell_vectors(lockstep);
+    tell_chain(&lockstep->chain);
     (void)fprintf(stderr, "  code");
     for (unsigned i = 0; i < block->length; i++)
         (void)fprintf(stderr, " %02x", block->bytes[i]);

@@ -226,9 +226,10 @@ static int run_ops(struct cpu *cpu, struct block *block)
 /* Runs by the interpreter before a block is worth translating. */
 enum { HOT = 50 };
 
-/* A settled block's translation; it is made when the block has run often enough. NULL: none. */
-static struct translation *translation_of(struct cpu *cpu, struct block *block)
+struct translation *run_translation(struct cpu *cpu, struct block *block)
 {
+    if (atomic_load(&block->verify_epoch) != 0)
+        return NULL;
     struct translation *translation =
         atomic_load_explicit(&block->translation, memory_order_acquire);
     if (translation != NULL || block->heat == TRANSLATION_REFUSED)
@@ -245,8 +246,7 @@ static int run_block(struct cpu *cpu)
     struct block *block;
     int step = run_find_block(cpu, &block);
     if (step == STEP_NEXT) {
-        bool settled = atomic_load(&block->verify_epoch) == 0;
-        struct translation *translation = settled ? translation_of(cpu, block) : NULL;
+        struct translation *translation = run_translation(cpu, block);
         step = translation != NULL ? translated_run(cpu, translation) : run_ops(cpu, block);
     }
     return step == STEP_FAULT ? exception_deliver(cpu) : step;

@@ -70,7 +70,7 @@ static int start_lockstep(struct soft_partition *soft, struct reason *reason)
     if (soft->config.vcpu_count != 1)
         return reason_set(reason, -EINVAL, "lockstep compares one processor, not %u",
                           soft->config.vcpu_count);
-    int error = lockstep_create(&soft->lockstep);
+    int error = lockstep_create(soft->config.lockstep_seed, &soft->lockstep);
     return error < 0 ? reason_set(reason, error, "no memory for lockstep") : 0;
 }
 

@@ -59,9 +59,10 @@ static enum entry_kind entry_kind(const struct work *work)
     return ENTRY_LIVE;
 }
 
-/* A poll whose jump, when something is pending, is set later. */
-struct poll {
-    uint8_t *site;
+/* Polls whose jumps, when something is pending, are set later. */
+struct polls {
+    uint8_t *saved; /* of who comes with saved flags */
+    uint8_t *dead;  /* of who comes with live ones that the poll loses, where they do not matter */
 };
 
 static uint8_t *write_door(struct work *work)
@@ -85,12 +86,12 @@ static uint8_t *write_entry_jump(struct work *work, enum entry_kind kind)
 }
 
 /* In the order in which they fall into each other; the door is behind them all. */
-static struct poll write_entries(struct work *work, enum entry_kind kind)
+static struct polls write_entries(struct work *work, enum entry_kind kind)
 {
     const struct translator *translator = work->translator;
     struct translation *made = work->made;
     struct emit *emit = &work->emit;
-    struct poll poll;
+    struct polls polls = {NULL, NULL};
     made->door_saved = NULL;
     assemble_align(emit, ENTRY_ALIGNMENT, 0);
     uint8_t *over = work->block->floats ? write_entry_jump(work, kind) : NULL;
@@ -102,19 +103,23 @@ static struct poll write_entries(struct work *work, enum entry_kind kind)
     made->entry_saved_poll = translator_executable(translator, emit->at);
     if (!work->block->floats)
         made->entry_jump = made->entry_saved_poll;
-    poll.site = write_poll(work);
+    polls.saved = write_poll(work);
     made->entry_saved = translator_executable(translator, emit->at);
     if (kind == ENTRY_LIVE)
         assemble_restore_flags(emit, offsetof(struct cpu, saved_flags), SCRATCH_A);
     if (kind == ENTRY_DEAD) {
         made->door_saved = write_door(work);
         made->entry_saved = translator_executable(translator, made->door_saved);
+        uint8_t *past = assemble_jump(emit);
+        made->entry_poll = translator_executable(translator, emit->at);
+        polls.dead = write_poll(work);
+        write_branch_to(emit, past, emit->at);
     }
     made->door = write_door(work);
     if (kind != ENTRY_SAVED)
         made->entry = translator_executable(translator, made->door);
     work->flags = kind == ENTRY_SAVED ? FLAGS_SAVED : FLAGS_LIVE;
-    return poll;
+    return polls;
 }
 
 /* ---- behind the instructions ---- */
@@ -168,7 +173,9 @@ static void write_stub(struct work *work, unsigned i, uint8_t **tail)
 static uint8_t traits_of(const struct plan *plan)
 {
     unsigned traits = plan->leaves_pointers ? TRAIT_LEFT : 0;
-    return (uint8_t)(traits | (plan->kind == KIND_INTERPRET ? TRAIT_INTERPRETED : 0));
+    traits |= plan->kind == KIND_INTERPRET ? TRAIT_INTERPRETED : 0;
+    traits |= plan->flags_needed_before ? 0 : TRAIT_FLAGS_DEAD;
+    return (uint8_t)traits;
 }
 
 static void write_stubs(struct work *work)
@@ -209,7 +216,15 @@ static void write_live_poll(struct work *work)
     (void)write_return_to_start(work, work->translator->routine.go_live);
 }
 
-static void write_behind(struct work *work, enum entry_kind kind, struct poll poll)
+/* The flags are lost, and what is pending would see them: first run what sets them. */
+static void write_dead_poll(struct work *work, uint8_t *site)
+{
+    write_branch_to(&work->emit, site, work->emit.at);
+    assemble_constant(&work->emit, SCRATCH_ADDRESS, (uint64_t)work->block);
+    write_branch_to(&work->emit, assemble_jump(&work->emit), work->translator->routine.pass);
+}
+
+static void write_behind(struct work *work, enum entry_kind kind, struct polls polls)
 {
     const struct routines *routine = &work->translator->routine;
     write_stubs(work);
@@ -219,7 +234,9 @@ static void write_behind(struct work *work, enum entry_kind kind, struct poll po
     work->made->leave = work->made->leave_saved;
     if (kind != ENTRY_SAVED)
         work->made->leave = write_return_to_start(work, routine->go_live);
-    write_branch_to(&work->emit, poll.site, work->made->leave_saved);
+    write_branch_to(&work->emit, polls.saved, work->made->leave_saved);
+    if (kind == ENTRY_DEAD)
+        write_dead_poll(work, polls.dead);
     if (kind == ENTRY_LIVE)
         write_live_poll(work);
 }
@@ -231,7 +248,7 @@ static void write_block(struct work *work)
     const struct block *block = work->block;
     enum entry_kind kind = entry_kind(work);
     work->made->base = translator_executable(work->translator, work->emit.at);
-    struct poll poll = write_entries(work, kind);
+    struct polls polls = write_entries(work, kind);
     work->open = true;
     for (unsigned i = 0; i < block->count; i++) {
         work->made->op_start[i] = offset_here(work);
@@ -240,7 +257,7 @@ static void write_block(struct work *work)
     if (work->open)
         write_exit(work, block->rip + block->length);
     work->made->op_start[block->count] = offset_here(work);
-    write_behind(work, kind, poll);
+    write_behind(work, kind, polls);
     work->made->length = offset_here(work);
 }
 

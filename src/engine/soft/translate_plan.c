@@ -246,6 +246,11 @@ static void plan_flags(struct plan *plan)
         plan->reads_flags = true;
         plan->writes_flags = true;
         break;
+    case KIND_STOS: /* a stub may be interrupted in the middle */
+    case KIND_MOVS:
+    case KIND_CLI: /* what is pending has to be delivered in front of it */
+        plan->reads_flags = true;
+        break;
     default:
         break;
     }

@@ -24,6 +24,7 @@ struct routines {
     uint8_t *finish_live, *finish_saved;       /* the same, but all that follows too */
     uint8_t *follow_live, *follow_saved;       /* R13 = link */
     uint8_t *go_live, *go_saved;               /* R13 = guest address */
+    uint8_t *pass;                             /* R13 = block, which needs no flags */
     uint8_t *leave;
     uint8_t *enter;
 };

@@ -60,9 +60,9 @@ static void block_that_overwrites_flags_takes_any(void **state)
     const struct translation *made = TRANSLATE(g, "\x01\xc8"); /* add eax, ecx */
     check_entries(g, made);
     assert_ptr_equal(made->entry, door_of(g, made));
-    assert_ptr_equal(made->entry_saved, made->entry - 8); /* by a door of its own */
     assert_non_null(made->door_saved);
-    assert_ptr_equal(made->entry_poll, made->entry_saved_poll);
+    assert_true(made->entry_saved < made->entry_poll); /* by a door of its own */
+    assert_true(made->entry_poll < made->entry);
 }
 
 static void block_that_reads_flags_takes_them_live(void **state)

@@ -55,11 +55,9 @@ static const uint8_t *leave(struct cpu *cpu, int step)
     return cpu->leave;
 }
 
-/* Nothing but the next block is to be run next. */
-static bool may_go_on(struct cpu *cpu)
+bool translated_may_go_on(const struct cpu *cpu)
 {
-    return atomic_load_explicit(&cpu->pending, memory_order_relaxed) == 0 &&
-           cpu->activity == ENGINE_ACTIVITY_RUNNING && cpu->shadow == SHADOW_NONE &&
+    return cpu->activity == ENGINE_ACTIVITY_RUNNING && cpu->shadow == SHADOW_NONE &&
            (cpu->mode & (MODE_SINGLE | MODE_LONG)) == MODE_LONG && cpu->reply_count == 0;
 }
 
@@ -68,12 +66,18 @@ static bool in_lockstep(const struct cpu *cpu)
     return cpu->partition->lockstep != NULL;
 }
 
+static bool may_go_on(const struct cpu *cpu)
+{
+    return atomic_load_explicit(&cpu->pending, memory_order_relaxed) == 0 &&
+           translated_may_go_on(cpu) && (!in_lockstep(cpu) || lockstep_goes_on(cpu));
+}
+
 /* On with the block at cpu->rip, if it is translated. */
 static const uint8_t *go_on(struct cpu *cpu, struct link *link)
 {
     struct block *block;
     uint64_t generation = cpu->code_generation;
-    if (!may_go_on(cpu) || in_lockstep(cpu))
+    if (!may_go_on(cpu))
         return leave(cpu, STEP_JUMP);
     int step = run_find_block(cpu, &block);
     if (step != STEP_NEXT)
@@ -102,7 +106,9 @@ int translated_enter(struct cpu *cpu, struct translation *translation)
     cpu->stats.entries++;
     uint64_t start = stats_now(&cpu->stats);
     uint64_t helpers = cpu->stats.in_helpers;
+    lockstep_resume(cpu);
     int step = code->enter(cpu, translation->entry_saved);
+    lockstep_pause(cpu);
     stats_add(&cpu->stats, start + (cpu->stats.in_helpers - helpers), &cpu->stats.in_translated);
     return step;
 }
@@ -136,6 +142,8 @@ static void begin(struct cpu *cpu, struct block *block, unsigned index)
     cpu->rip = address_of(cpu, block, block->rip);
     cpu->block = block;
     /* The registers are still those that the instruction before had. */
+    if (in_lockstep(cpu))
+        lockstep_called(cpu, block, index);
     if (index > 0 && (block->translation->trait[index - 1] & TRAIT_LEFT) != 0)
         native_note_pointers(cpu, &block->op[index - 1]);
 }
@@ -143,7 +151,11 @@ static void begin(struct cpu *cpu, struct block *block, unsigned index)
 static int handle(struct cpu *cpu, const struct op *op)
 {
     op_fn handler = __atomic_load_n(&op->run, __ATOMIC_RELAXED);
-    return handler(cpu, op);
+    int step = handler(cpu, op);
+    bool real = op - cpu->block->op < cpu->block->count;
+    if (in_lockstep(cpu) && real && step != STEP_FAULT && step != STEP_EXIT)
+        lockstep_completed(cpu);
+    return step;
 }
 
 static bool is_interpreted(const struct block *block, unsigned index)
@@ -214,6 +226,21 @@ static const uint8_t *finish(struct cpu *cpu, struct block *block, unsigned inde
     return go_after(cpu, op, step);
 }
 
+/* To where the flags are right again, and no further: behind that may be a CLI. */
+static const uint8_t *pass(struct cpu *cpu, struct block *block)
+{
+    const uint8_t *trait = block->translation->trait;
+    const struct op *op = block->op;
+    begin(cpu, block, 0);
+    for (unsigned i = 0; i < block->count && (trait[i] & TRAIT_FLAGS_DEAD) != 0; i++, op++) {
+        int step = handle(cpu, op);
+        if (step != STEP_NEXT)
+            return go_after(cpu, op, step);
+    }
+    bool behind = op - block->op == block->count;
+    return go_after(cpu, op, behind ? handle(cpu, op) : stop_before(cpu, op));
+}
+
 static const uint8_t *follow(struct cpu *cpu, struct link *link)
 {
     take_flags(cpu);
@@ -228,44 +255,60 @@ static const uint8_t *go(struct cpu *cpu, uint64_t rip)
     return go_on(cpu, NULL);
 }
 
+/* Around what translated code calls. */
+static uint64_t begin_call(struct cpu *cpu)
+{
+    if (in_lockstep(cpu))
+        lockstep_pause(cpu);
+    return stats_now(&cpu->stats);
+}
+
+static const uint8_t *end_call(struct cpu *cpu, uint64_t start, const uint8_t *next)
+{
+    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
+    if (in_lockstep(cpu))
+        lockstep_resume(cpu);
+    return next;
+}
+
 const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsigned index,
                                     const uint8_t *resume)
 {
-    uint64_t start = stats_now(&cpu->stats);
+    uint64_t start = begin_call(cpu);
     if (is_interpreted(block, index))
         cpu->stats.interpreted++;
     else
         cpu->stats.refused++;
-    const uint8_t *next = interpret(cpu, block, index, resume);
-    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
-    return next;
+    return end_call(cpu, start, interpret(cpu, block, index, resume));
 }
 
 const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned index,
                                  const uint8_t *resume)
 {
     (void)resume;
-    uint64_t start = stats_now(&cpu->stats);
+    uint64_t start = begin_call(cpu);
     cpu->stats.refused++;
-    const uint8_t *next = finish(cpu, block, index);
-    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
-    return next;
+    return end_call(cpu, start, finish(cpu, block, index));
+}
+
+const uint8_t *translated_pass(struct cpu *cpu, struct block *block)
+{
+    uint64_t start = begin_call(cpu);
+    cpu->stats.refused++;
+    lockstep_begun(cpu);
+    return end_call(cpu, start, pass(cpu, block));
 }
 
 const uint8_t *translated_follow(struct cpu *cpu, struct link *link)
 {
-    uint64_t start = stats_now(&cpu->stats);
+    uint64_t start = begin_call(cpu);
     cpu->stats.asked++;
-    const uint8_t *next = follow(cpu, link);
-    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
-    return next;
+    return end_call(cpu, start, follow(cpu, link));
 }
 
 const uint8_t *translated_go(struct cpu *cpu, uint64_t rip)
 {
-    uint64_t start = stats_now(&cpu->stats);
+    uint64_t start = begin_call(cpu);
     cpu->stats.asked++;
-    const uint8_t *next = go(cpu, rip);
-    stats_add(&cpu->stats, start, &cpu->stats.in_helpers);
-    return next;
+    return end_call(cpu, start, go(cpu, rip));
 }

@@ -26,7 +26,8 @@
  *    RDI, moved for the one string instruction.
  * 3. An instruction changes guest state only after its last check, so that at a stub, and at a
  *    fault of the copied instruction, the state is that before it, and the interpreter may run it;
- *    but for arithmetic flags that are dead there (CAVEATS.md).
+ *    but for arithmetic flags that are dead there (CAVEATS.md). Where something pending is looked
+ *    at, all flags are right.
  * 4. A translation is entered only where the code at its guest address is the block's: by a link
  *    inside one linear page, or through cpu->jump, whose key is tlb_code_context(). An invalidated
  *    one begins with a jump out, and nothing links to it.
@@ -59,6 +60,7 @@ struct link {
 enum trait {
     TRAIT_LEFT = 1,        /* FIP and FDP are left to the next instruction */
     TRAIT_INTERPRETED = 2, /* always */
+    TRAIT_FLAGS_DEAD = 4,  /* nothing reads the arithmetic flags before all are overwritten */
 };
 
 struct translation {
@@ -102,7 +104,14 @@ void translator_withdraw(struct block *block);
 /* A host fault at `rip`: in a translation, with where to go on. Signal-safe. */
 bool translator_contains(uint64_t rip, uint64_t *ret_stub);
 
+/* The address lies in the translator's code; how many instructions of the guest begin there.
+ * Signal-safe. */
+bool translator_begins(const struct translator *translator, uint64_t rip, unsigned *ret);
+
 /* ---- running: translated.c, live ---- */
+
+/* Nothing but the next block is to be run next, were it not for what is pending. */
+bool translated_may_go_on(const struct cpu *cpu);
 
 /* Run from the block's start until something stops it; a step, with cpu->rip exact. */
 int translated_run(struct cpu *cpu, struct translation *translation);
@@ -116,6 +125,8 @@ const uint8_t *translated_interpret(struct cpu *cpu, struct block *block, unsign
 /* Interprets to the block's end, whatever the translation has prepared meanwhile. */
 const uint8_t *translated_finish(struct cpu *cpu, struct block *block, unsigned index,
                                  const uint8_t *resume);
+/* Interprets the block up to where its arithmetic flags are no longer dead. */
+const uint8_t *translated_pass(struct cpu *cpu, struct block *block);
 const uint8_t *translated_follow(struct cpu *cpu, struct link *link);
 const uint8_t *translated_go(struct cpu *cpu, uint64_t rip);
 

@@ -138,6 +138,7 @@ static void write_routines(struct translator *translator)
         .follow_saved = routine_ask(&emit, false, (uintptr_t)translated_follow),
         .go_live = routine_ask(&emit, true, (uintptr_t)translated_go),
         .go_saved = routine_ask(&emit, false, (uintptr_t)translated_go),
+        .pass = routine_ask(&emit, false, (uintptr_t)translated_pass),
         .leave = routine_leave(&emit),
         .enter = routine_enter(&emit),
     };
@@ -300,6 +301,18 @@ bool translator_contains(uint64_t rip, uint64_t *ret_stub)
         return made != NULL && find_stub(made, at, ret_stub);
     }
     return false;
+}
+
+bool translator_begins(const struct translator *translator, uint64_t rip, unsigned *ret)
+{
+    *ret = 0;
+    if (rip - (uint64_t)translator->executable >= translator->size)
+        return false;
+    const uint8_t *at = translator->executable + (rip - (uint64_t)translator->executable);
+    const struct translation *made = find_made(translator, at);
+    for (unsigned i = 0; made != NULL && i < made->block->count; i++)
+        *ret += made->base + made->op_start[i] == at;
+    return true;
 }
 
 /* ---- links ---- */
