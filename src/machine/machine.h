@@ -141,8 +141,15 @@ int machine_change_disc(struct machine *machine, const struct machine_disk *disc
                         void (*released)(void *owner, struct disk *disk), void *owner);
 
 /* Network cards, by their index in the configuration. Loop thread; -ENOENT. */
-struct netvsp_report;
-int machine_describe_card(const struct machine *machine, unsigned card, struct netvsp_report *ret);
+struct machine_card_state {
+    uint8_t mac[6];  /* as the guest set it */
+    bool link, used; /* it has a cable; the guest has brought it up */
+    unsigned mtu, channels;
+    uint64_t sent_frames, sent_bytes, sent_dropped;
+    uint64_t received_frames, received_bytes, received_dropped;
+};
+int machine_describe_card(const struct machine *machine, unsigned card,
+                          struct machine_card_state *ret);
 /* Plug its cable in or out. */
 int machine_set_card_link(struct machine *machine, unsigned card, bool up);
 

@@ -54,11 +54,27 @@ void machine_destroy_network(struct machine *machine)
     }
 }
 
-int machine_describe_card(const struct machine *machine, unsigned card, struct netvsp_report *ret)
+int machine_describe_card(const struct machine *machine, unsigned card,
+                          struct machine_card_state *ret)
 {
+    struct netvsp_report report;
+
     if (card >= MACHINE_MAX_CARDS || machine->cards[card] == NULL)
         return -ENOENT;
-    netvsp_describe(machine->cards[card], ret);
+    netvsp_describe(machine->cards[card], &report);
+    *ret = (struct machine_card_state){
+        .link = report.link,
+        .used = report.used,
+        .mtu = report.mtu,
+        .channels = report.channels,
+        .sent_frames = report.sent.frames,
+        .sent_bytes = report.sent.bytes,
+        .sent_dropped = report.sent.dropped,
+        .received_frames = report.received.frames,
+        .received_bytes = report.received.bytes,
+        .received_dropped = report.received.dropped,
+    };
+    memcpy(ret->mac, report.mac, sizeof(ret->mac));
     return 0;
 }
 

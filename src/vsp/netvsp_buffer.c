@@ -72,7 +72,7 @@ void netvsp_sections_reset(struct netvsp *netvsp)
         buffer->section_count = NETVSP_MOST_SECTIONS;
     netvsp->free_count = buffer->set ? buffer->section_count : 0;
     netvsp->free_section = 0;
-    for (unsigned i = 0; i < NETVSP_MOST_SECTIONS; i++)
+    for (unsigned i = 0; i < netvsp->free_count; i++)
         netvsp->next[i] = (uint16_t)(i + 1);
     memset(netvsp->told, 0, sizeof(netvsp->told));
 }

@@ -1,6 +1,7 @@
 #include "worker/cards.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,4 +149,37 @@ int cards_check(const struct cards *cards, struct reason *reason)
             error = passt_check(cards->natural[i], reason);
     }
     return error;
+}
+
+static const char *kind_of(const struct cards *cards, size_t index)
+{
+    return cards->places[index].port->ops->name;
+}
+
+void cards_describe(const struct cards *cards, const struct machine *machine,
+                    struct control_status *ret)
+{
+    for (size_t i = 0; i < cards->count; i++) {
+        struct control_card *card = &ret->cards[i];
+        struct machine_card_state state;
+        if (machine_describe_card(machine, (unsigned)i, &state) < 0)
+            return;
+        *card = (struct control_card){
+            .link = state.link,
+            .used = state.used,
+            .mtu = state.mtu,
+            .channels = state.channels,
+            .sent_frames = state.sent_frames,
+            .sent_bytes = state.sent_bytes,
+            .sent_dropped = state.sent_dropped,
+            .received_frames = state.received_frames,
+            .received_bytes = state.received_bytes,
+            .received_dropped = state.received_dropped,
+        };
+        (void)snprintf(card->kind, sizeof(card->kind), "%s", kind_of(cards, i));
+        (void)snprintf(card->mac, sizeof(card->mac), "%02x:%02x:%02x:%02x:%02x:%02x",
+                       state.mac[0], state.mac[1], state.mac[2], state.mac[3], state.mac[4],
+                       state.mac[5]);
+        ret->card_count = i + 1;
+    }
 }

@@ -17,6 +17,9 @@ int cards_open(const struct worker_config *config, struct loop *loop, struct car
 void cards_close(struct cards *cards);
 /* For the machine; their count in `ret_count`. */
 const struct machine_card *cards_places(const struct cards *cards, size_t *ret_count);
+/* For a status: `ret->cards`. */
+void cards_describe(const struct cards *cards, const struct machine *machine,
+                    struct control_status *ret);
 /* What has gone wrong since they were opened, before the guest starts. */
 int cards_check(const struct cards *cards, struct reason *reason);
 

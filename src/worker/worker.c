@@ -294,6 +294,7 @@ static int serve_control(struct worker *worker, struct reason *reason)
     worker->verbs = (struct verbs){
         .machine = worker->machine,
         .disks = worker->disks,
+        .cards = worker->cards,
         .config = &worker->config->machine,
         .started_ns = clock_monotonic_ns(),
         .stop = stop_asked,

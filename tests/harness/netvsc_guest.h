@@ -22,7 +22,7 @@ enum {
     NG_SEND_PAGES = 256,
     NG_MESSAGE_AT = 0x200000, /* where requests are built */
     NG_BUFFER_ID = 0xcafe,
-    NG_MOST_SENT = 256,
+    NG_MOST_SENT = 16,
     NG_CHANNELS = 3,
 };
 
