@@ -99,8 +99,7 @@ static bool parse_word(char *word, struct worker_card *ret, struct reason *reaso
     if (ret->kind != WORKER_CARD_NAT)
         return refuse(reason, word, "ports are forwarded by nat only");
     return parse_forward(word + 8, ret) ||
-           refuse(reason, word,
-                  "a protocol and two ports are wanted, as in forward=tcp:2222:22");
+           refuse(reason, word, "a protocol and two ports are wanted, as in forward=tcp:2222:22");
 }
 
 static bool parse_where(char *text, struct worker_card *ret)

@@ -8,14 +8,13 @@ enum { COUNTS = 6 };
 
 static json_t *card_object(const struct control_card *card)
 {
-    return json_pack("{s:s, s:s, s:b, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "kind",
-                     card->kind, "mac", card->mac, "link", (int)card->link, "used",
-                     (int)card->used, "mtu", (int)card->mtu, "channels", (int)card->channels,
-                     "sent_frames", (json_int_t)card->sent_frames, "sent_bytes",
-                     (json_int_t)card->sent_bytes, "sent_dropped", (json_int_t)card->sent_dropped,
-                     "received_frames", (json_int_t)card->received_frames, "received_bytes",
-                     (json_int_t)card->received_bytes, "received_dropped",
-                     (json_int_t)card->received_dropped);
+    return json_pack(
+        "{s:s, s:s, s:b, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", card->kind, "mac",
+        card->mac, "link", (int)card->link, "used", (int)card->used, "mtu", (int)card->mtu,
+        "channels", (int)card->channels, "sent_frames", (json_int_t)card->sent_frames, "sent_bytes",
+        (json_int_t)card->sent_bytes, "sent_dropped", (json_int_t)card->sent_dropped,
+        "received_frames", (json_int_t)card->received_frames, "received_bytes",
+        (json_int_t)card->received_bytes, "received_dropped", (json_int_t)card->received_dropped);
 }
 
 json_t *control_cards_json(const struct control_status *status)
@@ -43,9 +42,9 @@ static void take_word(const char *from, char *to, size_t size)
 
 static int take_card(json_t *object, struct control_card *ret)
 {
-    uint64_t *const counts[COUNTS] = {&ret->sent_frames,     &ret->sent_bytes,
-                                      &ret->sent_dropped,    &ret->received_frames,
-                                      &ret->received_bytes,  &ret->received_dropped};
+    uint64_t *const counts[COUNTS] = {&ret->sent_frames,    &ret->sent_bytes,
+                                      &ret->sent_dropped,   &ret->received_frames,
+                                      &ret->received_bytes, &ret->received_dropped};
     const char *kind = NULL;
     const char *mac = NULL;
     json_int_t numbers[COUNTS];

@@ -223,8 +223,8 @@ static int unpack_fields(json_t *object, enum shape shape, const char **path, js
         return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:I, s:I}", "verb", &verb,
                               "controller", &place[0], "lun", &place[1]);
     case SHAPE_LINK:
-        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:I, s:b}", "verb", &verb,
-                              "card", &place[0], "up", &flags[0]);
+        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:I, s:b}", "verb", &verb, "card",
+                              &place[0], "up", &flags[0]);
     case SHAPE_INSERT:
         return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:s, s:I, s:I}", "verb", &verb,
                               "path", path, "controller", &place[0], "lun", &place[1]);
@@ -260,8 +260,7 @@ static int take_request(json_t *object, struct control_request *ret, struct reas
                           verbs[ret->verb].name);
     if (shape == SHAPE_LINK) {
         ret->up = flags[0] != 0;
-        return take_number(place[0], &ret->card) ? 0
-                                                 : reason_set(reason, -EINVAL, "no such card");
+        return take_number(place[0], &ret->card) ? 0 : reason_set(reason, -EINVAL, "no such card");
     }
     ret->read_only = flags[0] != 0;
     ret->dvd = flags[1] != 0;

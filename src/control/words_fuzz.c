@@ -25,7 +25,8 @@ static void check_request(const char *line, size_t length)
     if (control_decode_request(again, again_length - 1, &second, NULL) < 0 ||
         first.verb != second.verb || strcmp(first.path, second.path) != 0 ||
         first.placed != second.placed || first.controller != second.controller ||
-        first.lun != second.lun || first.card != second.card || first.up != second.up || first.read_only != second.read_only || first.dvd != second.dvd)
+        first.lun != second.lun || first.card != second.card || first.up != second.up ||
+        first.read_only != second.read_only || first.dvd != second.dvd)
         abort();
     free(again);
 }

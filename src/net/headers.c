@@ -55,7 +55,8 @@ static void parse_ip4(const uint8_t *bytes, size_t length, size_t at, struct net
         find_transport(bytes, length, bytes[at + 9], at + size, ret);
 }
 
-/* Hop-by-hop, routing and destination options are all {next, length in eights without the first}. */
+/* Hop-by-hop, routing and destination options are all {next, length in eights without the first}.
+ */
 static bool is_extension(uint8_t next)
 {
     return next == 0 || next == 43 || next == 60;

@@ -15,11 +15,11 @@ enum {
 enum { NET_PROTOCOL_TCP = 6, NET_PROTOCOL_UDP = 17 };
 
 struct net_headers {
-    uint16_t ip;         /* offset of the IP header */
-    uint16_t transport;  /* offset of the TCP or UDP header */
-    uint16_t payload;    /* offset behind it */
-    uint8_t ip_version;  /* 4 or 6; 0: another protocol */
-    uint8_t protocol;    /* TCP or UDP, wholly there; 0: another, or a fragment */
+    uint16_t ip;        /* offset of the IP header */
+    uint16_t transport; /* offset of the TCP or UDP header */
+    uint16_t payload;   /* offset behind it */
+    uint8_t ip_version; /* 4 or 6; 0: another protocol */
+    uint8_t protocol;   /* TCP or UDP, wholly there; 0: another, or a fragment */
 };
 
 /* Of the first `length` bytes of a frame. */

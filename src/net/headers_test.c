@@ -4,10 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
-
-#include <string.h>
 
 #include "base/bytes.h"
 
@@ -98,8 +97,8 @@ static void a_checksum_outside_the_headers_is_refused(void **state)
     const struct iovec iov = {frame, 60};
     struct net_frame f = {.iov = &iov, .iov_count = 1, .length = 60};
     (void)state;
-    f.offload = (struct net_offload){
-        .wants_checksum = true, .checksum_start = 50, .checksum_offset = 9};
+    f.offload =
+        (struct net_offload){.wants_checksum = true, .checksum_start = 50, .checksum_offset = 9};
     assert_int_equal(net_finish_checksum(&f, frame), -22);
     f.offload.checksum_offset = 8;
     assert_int_equal(net_finish_checksum(&f, frame), 0);

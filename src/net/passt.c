@@ -26,7 +26,7 @@ extern char **environ;
 
 enum {
     PREFIX = 4,
-    MOST_TURNS = 8,         /* reads a turn of the loop */
+    MOST_TURNS = 8, /* reads a turn of the loop */
     SOCKET_BUFFER = 1 << 20,
     MOST_FORWARDS = 32,
     CHILD_FD = 3, /* the socket, as the child sees it */
@@ -93,8 +93,7 @@ static void keep_rest(struct passt *passt, const struct iovec *iov, unsigned cou
                       size_t length)
 {
     struct iovec pieces[NET_MOST_PIECES + 3];
-    unsigned made =
-        net_iov_range(iov, count, sent, length - sent, pieces, NET_MOST_PIECES + 3);
+    unsigned made = net_iov_range(iov, count, sent, length - sent, pieces, NET_MOST_PIECES + 3);
 
     passt->rest_at = 0;
     passt->rest_end = net_iov_copy(pieces, made, passt->rest, sizeof(passt->rest));
@@ -107,8 +106,8 @@ static bool send_frame(struct passt *passt, const struct net_frame *frame)
     uint8_t head[NET_MOST_HEADERS];
     struct iovec iov[NET_MOST_PIECES + 3] = {{prefix, sizeof(prefix)}};
     size_t copied = net_iov_copy(frame->iov, frame->iov_count, head, sizeof(head));
-    unsigned count = 2 + net_iov_range(frame->iov, frame->iov_count, copied,
-                                       frame->length - copied, iov + 2, NET_MOST_PIECES + 1);
+    unsigned count = 2 + net_iov_range(frame->iov, frame->iov_count, copied, frame->length - copied,
+                                       iov + 2, NET_MOST_PIECES + 1);
     struct net_frame finished = *frame;
 
     iov[1] = (struct iovec){head, copied};
@@ -186,8 +185,7 @@ static void receive(struct passt *passt)
 {
     for (int i = 0; i < MOST_TURNS && passt->watch != NULL; i++) {
         size_t room = INBOX_BUFFER - passt->end;
-        ssize_t part =
-            recv(passt->fd, passt->inbox.buffer + passt->end, room, MSG_DONTWAIT);
+        ssize_t part = recv(passt->fd, passt->inbox.buffer + passt->end, room, MSG_DONTWAIT);
         if (part < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (part <= 0) {
@@ -301,16 +299,29 @@ bool passt_is_installed(void)
 
 /*
  * Addresses are those that people know from other NATs: the guest is 10.0.2.15, the host is
- * 10.0.2.2, and answers DNS at 10.0.2.3.
+ * 10.0.2.2. What asks 10.0.2.3 for a name asks the host's resolver, whose own address DHCP tells.
  */
 static int spawn(const struct passt_config *config, int fd, int said, pid_t *ret)
 {
-    enum { FIXED = 19 };
+    enum { FIXED = 17 };
     char mtu[16];
-    const char *words[FIXED + MOST_FORWARDS * 2 + 1] = {
-        "passt", "-f",  "-q",         "-e",            "--fd",     "3",   "-a",
-        "10.0.2.15", "-n", "24",      "-g",            "10.0.2.2", "-D",  "10.0.2.3",
-        "--dns-forward", "10.0.2.3", "-m", mtu,        "--no-dhcp-search"};
+    const char *words[FIXED + MOST_FORWARDS * 2 + 1] = {"passt",
+                                                        "-f",
+                                                        "-q",
+                                                        "-e",
+                                                        "--fd",
+                                                        "3",
+                                                        "-a",
+                                                        "10.0.2.15",
+                                                        "-n",
+                                                        "24",
+                                                        "-g",
+                                                        "10.0.2.2",
+                                                        "--dns-forward",
+                                                        "10.0.2.3",
+                                                        "-m",
+                                                        mtu,
+                                                        "--no-dhcp-search"};
     unsigned count = FIXED;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;

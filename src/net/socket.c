@@ -13,9 +13,9 @@
 #include "net/virtio_header.h"
 
 enum {
-    MOST_BATCHES = 4,          /* a turn of the loop; then others have theirs */
-    READ_AHEAD = 8,            /* messages of a system call */
-    BUFFER_BYTES = 4 << 20,    /* asked of the kernel for what is under way */
+    MOST_BATCHES = 4,       /* a turn of the loop; then others have theirs */
+    READ_AHEAD = 8,         /* messages of a system call */
+    BUFFER_BYTES = 4 << 20, /* asked of the kernel for what is under way */
     MESSAGE = VIRTIO_HEADER + NET_MOST_FRAME,
 };
 
@@ -64,8 +64,8 @@ static unsigned fill(struct outbox *outbox, const struct net_frame *frames, unsi
         iov[0] = (struct iovec){outbox->headers[i], VIRTIO_HEADER};
         memcpy(iov + 1, frames[i].iov, frames[i].iov_count * sizeof(iov[0]));
         used += frames[i].iov_count + 1;
-        outbox->messages[i] = (struct mmsghdr){
-            .msg_hdr = {.msg_iov = iov, .msg_iovlen = frames[i].iov_count + 1}};
+        outbox->messages[i] =
+            (struct mmsghdr){.msg_hdr = {.msg_iov = iov, .msg_iovlen = frames[i].iov_count + 1}};
     }
     return i;
 }

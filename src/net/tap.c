@@ -190,10 +190,11 @@ static int open_named(const char *name, int *ret, struct reason *reason)
     if (ioctl(fd, TUNSETIFF, &request) < 0) {
         int error = errno;
         return error == EPERM
-                   ? reason_set(reason, -error,
-                                "TAP device '%s' is not yours; 'ip tuntap add %s mode tap user NAME'"
-                                " makes it so",
-                                name, name)
+                   ? reason_set(
+                         reason, -error,
+                         "TAP device '%s' is not yours; 'ip tuntap add %s mode tap user NAME'"
+                         " makes it so",
+                         name, name)
                    : reason_set(reason, -error, "TAP device '%s': %s", name,
                                 error == EBUSY ? "another program has it" : strerrordesc_np(error));
     }

@@ -53,8 +53,7 @@ static int decode_segmentation(const uint8_t *bytes, size_t length, struct net_o
     return valid ? 0 : -EINVAL;
 }
 
-int virtio_header_decode(const uint8_t bytes[VIRTIO_HEADER], size_t length,
-                         struct net_offload *ret)
+int virtio_header_decode(const uint8_t bytes[VIRTIO_HEADER], size_t length, struct net_offload *ret)
 {
     *ret = (struct net_offload){
         .wants_checksum = (bytes[AT_FLAGS] & WANTS_CHECKSUM) != 0,

@@ -42,12 +42,12 @@ static void what_does_not_fit_is_refused(void **state)
         uint8_t bytes[VIRTIO_HEADER];
         size_t length;
     } rows[] = {
-        {{1, 0, 0, 0, 0, 0, 34, 0, 16, 0}, 51},            /* the checksum lies behind the end */
+        {{1, 0, 0, 0, 0, 0, 34, 0, 16, 0}, 51}, /* the checksum lies behind the end */
         {{1, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}, 100},
-        {{1, 3, 54, 0, 0, 5, 34, 0, 16, 0}, 2000},         /* UDP in fragments */
-        {{1, 1, 54, 0, 0, 0, 34, 0, 16, 0}, 2000},         /* segments of no bytes */
+        {{1, 3, 54, 0, 0, 5, 34, 0, 16, 0}, 2000}, /* UDP in fragments */
+        {{1, 1, 54, 0, 0, 0, 34, 0, 16, 0}, 2000}, /* segments of no bytes */
         {{1, 1, 0xff, 0xff, 0, 5, 34, 0, 16, 0}, 2000},
-        {{0, 1, 54, 0, 0, 5, 0, 0, 0, 0}, 2000},           /* without a checksum to make */
+        {{0, 1, 54, 0, 0, 5, 0, 0, 0, 0}, 2000}, /* without a checksum to make */
     };
     struct net_offload got;
     (void)state;

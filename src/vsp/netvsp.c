@@ -30,8 +30,7 @@ static int offer(struct netvsp *netvsp, unsigned index)
     memcpy(offer.class_id, class_id, sizeof(class_id));
     memcpy(offer.instance_id, instance_id, sizeof(instance_id));
     offer.instance_id[15] = (uint8_t)netvsp->config.card;
-    return vmbus_offer(netvsp->config.vmbus, &offer, &netvsp_channel_ops, channel,
-                       &channel->vmbus);
+    return vmbus_offer(netvsp->config.vmbus, &offer, &netvsp_channel_ops, channel, &channel->vmbus);
 }
 
 static void withdraw(struct netvsp_channel *channel)
@@ -109,8 +108,8 @@ void netvsp_tell_port(struct netvsp *netvsp)
     struct net_port *port = netvsp->config.port;
     struct net_filter filter = {
         .promiscuous = (netvsp->filter.packets & NDIS_FILTER_PROMISCUOUS) != 0,
-        .all_multicast = (netvsp->filter.packets &
-                          (NDIS_FILTER_ALL_MULTICAST | NDIS_FILTER_MULTICAST)) != 0,
+        .all_multicast =
+            (netvsp->filter.packets & (NDIS_FILTER_ALL_MULTICAST | NDIS_FILTER_MULTICAST)) != 0,
     };
 
     memcpy(filter.mac, netvsp->filter.mac, NET_MAC_SIZE);

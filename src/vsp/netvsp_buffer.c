@@ -37,8 +37,8 @@ int netvsp_buffer_take(struct netvsp *netvsp, struct netvsp_buffer *buffer, uint
 
     if (segments == NULL)
         return -ENOMEM;
-    int error = vmbus_gpadl_segments(netvsp->channel[0].vmbus, gpadl, segments, NETVSP_MOST_PAGES,
-                                     &count);
+    int error =
+        vmbus_gpadl_segments(netvsp->channel[0].vmbus, gpadl, segments, NETVSP_MOST_PAGES, &count);
     if (error == 0)
         error = take_pages(buffer, segments, count);
     if (error < 0)

@@ -62,8 +62,7 @@ static void serve_rndis(struct netvsp_channel *channel, const struct vmbus_packe
 
     netvsp->stream.count = 0;
     netvsp->stream.length = 0;
-    bool whole =
-        section == NVSP_NO_SECTION || netvsp_stream_add_section(netvsp, section, length);
+    bool whole = section == NVSP_NO_SECTION || netvsp_stream_add_section(netvsp, section, length);
     for (unsigned i = 0; i < packet->segment_count; i++)
         netvsp_stream_add(&netvsp->stream, packet->segment[i]);
     if (whole && netvsp_stream_read(netvsp, 0, type, sizeof(type))) {

@@ -144,8 +144,8 @@ static void put_frames(unsigned index)
         size_t made = ng_make_tcp(frame, ng_mac, (size_t)(shape >> 2 & 0xff) * (i == 0 ? 90 : 3));
         if ((shape & 0x400) != 0)
             change_some(frame, made < 60 ? made : 60);
-        length += ng_make_packet(message + length, frame, made,
-                                 (const uint32_t (*)[2])infos, (unsigned)(shape >> 12 & 3));
+        length += ng_make_packet(message + length, frame, made, (const uint32_t(*)[2])infos,
+                                 (unsigned)(shape >> 12 & 3));
     }
     change_some(message, length < 200 ? length : 200);
     put_rndis(index, message, length);
@@ -225,7 +225,8 @@ static void deliver(void)
 {
     static uint8_t frame[70000];
     uint64_t shape = fuzz_take(fuzz.in, 2);
-    size_t length = ng_make_tcp(frame, ng_mac, (size_t)(shape & 0xff) * ((shape & 0x100) != 0 ? 250 : 5));
+    size_t length =
+        ng_make_tcp(frame, ng_mac, (size_t)(shape & 0xff) * ((shape & 0x100) != 0 ? 250 : 5));
     struct net_offload offload = {
         .checksum_known = (shape & 0x200) != 0,
         .wants_checksum = (shape & 0x400) != 0,

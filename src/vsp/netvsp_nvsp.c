@@ -44,7 +44,8 @@ static void configure(struct netvsp *netvsp, const uint8_t *message, uint8_t *an
     netvsp->capabilities = get_le64(message + NVSP_AT_CAPABILITIES);
     if (frame < NETVSP_LEAST_MTU + NET_ETHERNET)
         return;
-    netvsp->mtu = frame - NET_ETHERNET < netvsp->config.mtu ? frame - NET_ETHERNET : netvsp->config.mtu;
+    netvsp->mtu =
+        frame - NET_ETHERNET < netvsp->config.mtu ? frame - NET_ETHERNET : netvsp->config.mtu;
 }
 
 /* Sections that a frame fits into; large frames in parts are worth large ones. */
@@ -76,8 +77,8 @@ static void take_send_buffer(struct netvsp *netvsp, const uint8_t *message, uint
     struct netvsp_buffer *buffer = &netvsp->send_buffer;
     uint32_t gpadl = get_le32(message + NVSP_AT_FIRST);
     uint16_t id = get_le16(message + NVSP_AT_SECOND);
-    bool taken = !buffer->set &&
-                 netvsp_buffer_take(netvsp, buffer, gpadl, id, NETVSP_SEND_SECTION) == 0;
+    bool taken =
+        !buffer->set && netvsp_buffer_take(netvsp, buffer, gpadl, id, NETVSP_SEND_SECTION) == 0;
 
     start_answer(answer, NVSP_SEND_BUFFER_COMPLETE, taken ? NVSP_SUCCESS : NVSP_FAILURE);
     put_le32(answer + NVSP_AT_SECOND, taken ? NETVSP_SEND_SECTION : 0);

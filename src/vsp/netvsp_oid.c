@@ -13,15 +13,42 @@ enum {
 static const char vendor[] = "Partita";
 
 static const uint32_t supported[] = {
-    OID_SUPPORTED,         OID_HARDWARE_STATUS,  OID_MEDIA_SUPPORTED,      OID_MEDIA_IN_USE,
-    OID_MAXIMUM_LOOKAHEAD, OID_MAXIMUM_FRAME,    OID_LINK_SPEED,           OID_TRANSMIT_SPACE,
-    OID_RECEIVE_SPACE,     OID_TRANSMIT_BLOCK,   OID_RECEIVE_BLOCK,        OID_VENDOR_ID,
-    OID_VENDOR_DESCRIPTION, OID_PACKET_FILTER,   OID_CURRENT_LOOKAHEAD,    OID_DRIVER_VERSION,
-    OID_MAXIMUM_TOTAL,     OID_MAC_OPTIONS,      OID_CONNECT_STATUS,       OID_MAXIMUM_SEND_PACKETS,
-    OID_VENDOR_DRIVER_VERSION, OID_RSS_CAPABILITIES, OID_RSS_PARAMETERS,   OID_FRIENDLY_NAME,
-    OID_TRANSMITTED,       OID_RECEIVED,         OID_TRANSMIT_ERRORS,      OID_RECEIVE_ERRORS,
-    OID_RECEIVE_NO_BUFFER, OID_CONFIG_PARAMETER, OID_PERMANENT_ADDRESS,    OID_CURRENT_ADDRESS,
-    OID_MULTICAST_LIST,    OID_MULTICAST_SIZE,   OID_OFFLOAD_PARAMETERS,   OID_OFFLOAD_CAPABILITIES,
+    OID_SUPPORTED,
+    OID_HARDWARE_STATUS,
+    OID_MEDIA_SUPPORTED,
+    OID_MEDIA_IN_USE,
+    OID_MAXIMUM_LOOKAHEAD,
+    OID_MAXIMUM_FRAME,
+    OID_LINK_SPEED,
+    OID_TRANSMIT_SPACE,
+    OID_RECEIVE_SPACE,
+    OID_TRANSMIT_BLOCK,
+    OID_RECEIVE_BLOCK,
+    OID_VENDOR_ID,
+    OID_VENDOR_DESCRIPTION,
+    OID_PACKET_FILTER,
+    OID_CURRENT_LOOKAHEAD,
+    OID_DRIVER_VERSION,
+    OID_MAXIMUM_TOTAL,
+    OID_MAC_OPTIONS,
+    OID_CONNECT_STATUS,
+    OID_MAXIMUM_SEND_PACKETS,
+    OID_VENDOR_DRIVER_VERSION,
+    OID_RSS_CAPABILITIES,
+    OID_RSS_PARAMETERS,
+    OID_FRIENDLY_NAME,
+    OID_TRANSMITTED,
+    OID_RECEIVED,
+    OID_TRANSMIT_ERRORS,
+    OID_RECEIVE_ERRORS,
+    OID_RECEIVE_NO_BUFFER,
+    OID_CONFIG_PARAMETER,
+    OID_PERMANENT_ADDRESS,
+    OID_CURRENT_ADDRESS,
+    OID_MULTICAST_LIST,
+    OID_MULTICAST_SIZE,
+    OID_OFFLOAD_PARAMETERS,
+    OID_OFFLOAD_CAPABILITIES,
 };
 
 /* ---- asking: how many bytes ---- */
@@ -41,8 +68,9 @@ static size_t answer_offload(const struct netvsp *netvsp, uint8_t *ret)
                   : netvsp->version >= NVSP_VERSION_4 ? NDIS_OFFLOAD_6_1
                                                       : NDIS_OFFLOAD_6_0;
     static const uint8_t encapsulations[] = {
-        NDIS_AT_SEND4_ENCAPSULATION, NDIS_AT_RECEIVE4_ENCAPSULATION, NDIS_AT_SEND6_ENCAPSULATION,
-        NDIS_AT_RECEIVE6_ENCAPSULATION, NDIS_AT_LARGE4_ENCAPSULATION, NDIS_AT_LARGE6_ENCAPSULATION};
+        NDIS_AT_SEND4_ENCAPSULATION,  NDIS_AT_RECEIVE4_ENCAPSULATION,
+        NDIS_AT_SEND6_ENCAPSULATION,  NDIS_AT_RECEIVE6_ENCAPSULATION,
+        NDIS_AT_LARGE4_ENCAPSULATION, NDIS_AT_LARGE6_ENCAPSULATION};
 
     memset(ret, 0, size);
     ret[0] = NDIS_OBJECT_OFFLOAD;
@@ -159,7 +187,8 @@ static size_t answer(const struct netvsp *netvsp, uint32_t oid, uint8_t *ret)
         memcpy(ret, netvsp->filter.mac, NET_MAC_SIZE);
         return NET_MAC_SIZE;
     case OID_MULTICAST_LIST:
-        memcpy(ret, netvsp->filter.multicast, (size_t)netvsp->filter.multicast_count * NET_MAC_SIZE);
+        memcpy(ret, netvsp->filter.multicast,
+               (size_t)netvsp->filter.multicast_count * NET_MAC_SIZE);
         return (size_t)netvsp->filter.multicast_count * NET_MAC_SIZE;
     default:
         if (!find_word(netvsp, oid, &word))
@@ -179,7 +208,8 @@ uint32_t netvsp_oid_query(const struct netvsp *netvsp, uint32_t oid, uint32_t ro
     size_t length = answer(netvsp, oid, ret);
 
     /* A guest that names a size (Linux does for objects) takes no more. */
-    if (room != 0 && room < length && (oid == OID_OFFLOAD_CAPABILITIES || oid == OID_RSS_CAPABILITIES))
+    if (room != 0 && room < length &&
+        (oid == OID_OFFLOAD_CAPABILITIES || oid == OID_RSS_CAPABILITIES))
         length = 0;
     *ret_length = (uint32_t)length;
     return length != 0 || oid == OID_MULTICAST_LIST ? RNDIS_SUCCESS : RNDIS_NOT_SUPPORTED;
@@ -245,9 +275,9 @@ static uint32_t set_rss(struct netvsp *netvsp, const uint8_t *bytes, size_t leng
     }
     if ((new_key && (get_le16(bytes + NDIS_AT_RSS_KEY_SIZE) != NDIS_RSS_KEY ||
                      !is_within(length, key, NDIS_RSS_KEY))) ||
-        (new_table && (entries == 0 || entries > NDIS_RSS_MOST_TABLE ||
-                       (entries & (entries - 1)) != 0 ||
-                       !is_within(length, table, (size_t)entries * WORD))))
+        (new_table &&
+         (entries == 0 || entries > NDIS_RSS_MOST_TABLE || (entries & (entries - 1)) != 0 ||
+          !is_within(length, table, (size_t)entries * WORD))))
         return RNDIS_INVALID_DATA;
     if (new_key)
         netvsp_rss_set_key(rss, bytes + key);

@@ -25,16 +25,16 @@
 #include "vsp/netvsp_wire.h"
 
 enum {
-    NETVSP_PAYLOAD = 64,       /* of a packet; messages are shorter */
-    NETVSP_MOST_PAGES = 8192,  /* of a buffer of the guest: 32 MiB */
+    NETVSP_PAYLOAD = 64,      /* of a packet; messages are shorter */
+    NETVSP_MOST_PAGES = 8192, /* of a buffer of the guest: 32 MiB */
     NETVSP_SEND_SECTION = 6144,
     NETVSP_SMALL_SECTION = 4096, /* of the receive buffer */
     NETVSP_LARGE_SECTION = 16384,
     NETVSP_MOST_SECTIONS = 4096,
     NETVSP_LEAST_SECTIONS = 8,
-    NETVSP_MOST_MESSAGES = 32,    /* RNDIS messages of a packet; the guest is asked for 8 */
-    NETVSP_MOST_INFO = 256,       /* bytes of per-packet information */
-    NETVSP_MOST_CONTROL = 1024,   /* of an RNDIS message that is no packet */
+    NETVSP_MOST_MESSAGES = 32,  /* RNDIS messages of a packet; the guest is asked for 8 */
+    NETVSP_MOST_INFO = 256,     /* bytes of per-packet information */
+    NETVSP_MOST_CONTROL = 1024, /* of an RNDIS message that is no packet */
     NETVSP_CONTROL_ANSWER = 512,
     NETVSP_CONTROL_QUEUE = 8,
     NETVSP_UNSENT = NET_BATCH + 2,
@@ -94,9 +94,9 @@ struct netvsp_filter {
 
 struct netvsp_rss {
     bool on;
-    unsigned table_size;                      /* entries */
-    uint8_t table[NDIS_RSS_MOST_TABLE];       /* channels */
-    uint32_t hash[36][256];                   /* Toeplitz, by place and value of a byte */
+    unsigned table_size;                /* entries */
+    uint8_t table[NDIS_RSS_MOST_TABLE]; /* channels */
+    uint32_t hash[36][256];             /* Toeplitz, by place and value of a byte */
 };
 
 /* An RNDIS message, or several, as the guest laid it out: its bytes in order. */
@@ -115,9 +115,9 @@ struct netvsp {
     struct netvsp_config config;
 
     /* NVSP */
-    uint32_t version;        /* 0: not agreed yet */
-    uint64_t capabilities;   /* of the guest */
-    unsigned mtu;            /* that it set */
+    uint32_t version;      /* 0: not agreed yet */
+    uint64_t capabilities; /* of the guest */
+    unsigned mtu;          /* that it set */
     struct netvsp_buffer send_buffer, receive_buffer;
     unsigned subchannels_owed; /* offers whose old names are not free yet: 1 to so many */
     struct loop_timer *offer_timer;
@@ -138,7 +138,7 @@ struct netvsp {
     struct net_frame frames[NET_BATCH];
     struct netvsp_outgoing outgoing[NET_BATCH];
     unsigned frame_count, frames_done;
-    bool blocked;   /* the port has no room: the guest waits a little */
+    bool blocked;    /* the port has no room: the guest waits a little */
     bool discarding; /* it has had none for too long: frames are dropped until it has */
     struct loop_timer *patience;
     struct netvsp_counters sent, received;

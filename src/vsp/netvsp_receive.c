@@ -20,7 +20,7 @@ struct incoming {
     struct net_headers headers;
     bool tagged;
     uint16_t tag;
-    bool checked;  /* its checksum is known to be right */
+    bool checked; /* its checksum is known to be right */
 };
 
 enum verdict { TAKEN, WAITS };
@@ -211,8 +211,8 @@ static enum verdict put_coalesced(struct incoming *in)
         return WAITS;
     for (unsigned i = 0; i < parts; i++) {
         size_t skip = i * most;
-        unsigned flags = RNDIS_ID_PART | (i == 0 ? RNDIS_ID_FIRST : 0) |
-                         (i + 1 == parts ? RNDIS_ID_LAST : 0);
+        unsigned flags =
+            RNDIS_ID_PART | (i == 0 ? RNDIS_ID_FIRST : 0) | (i + 1 == parts ? RNDIS_ID_LAST : 0);
         put_range(in, skip, i + 1 == parts ? length - skip : most, flags);
     }
     count(netvsp, length);
@@ -305,7 +305,8 @@ static bool open_frame(struct netvsp *netvsp, const struct net_frame *frame, str
     struct net_offload *offload = &in->frame.offload;
     if (offload->wants_checksum && offload->checksum_start < cut)
         return false;
-    offload->checksum_start = (uint16_t)(offload->checksum_start - (offload->wants_checksum ? cut : 0));
+    offload->checksum_start =
+        (uint16_t)(offload->checksum_start - (offload->wants_checksum ? cut : 0));
     in->checked = offload->checksum_known || offload->wants_checksum;
     in->channel = netvsp_rss_choose(netvsp, in->head, &in->headers);
     return true;
@@ -350,8 +351,7 @@ unsigned netvsp_receive(void *owner, const struct net_frame *frames, unsigned fr
         netvsp->received.dropped += frame_count;
         return frame_count;
     }
-    while (taken < frame_count && is_ready(netvsp) &&
-           take_frame(netvsp, &frames[taken]) == TAKEN)
+    while (taken < frame_count && is_ready(netvsp) && take_frame(netvsp, &frames[taken]) == TAKEN)
         taken++;
     for (unsigned i = 0; i < netvsp->channel_count; i++) {
         if (netvsp->channel[i].open)

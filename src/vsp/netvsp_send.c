@@ -152,16 +152,15 @@ static bool make_frame(struct netvsp *netvsp, struct outgoing_message *message,
     bool tagged_within = get_be16(out->head + 12) == 0x8100;
     if (netvsp->config.vlan != NETVSP_NO_VLAN && tagged_within)
         return false;
-    size_t head_length =
-        message->tagged ? insert_tag(out->head, copied, message->tag) : copied;
+    size_t head_length = message->tagged ? insert_tag(out->head, copied, message->tag) : copied;
     size_t rest = message->length - copied;
     unsigned pieces = netvsp_stream_range(netvsp, message->data + copied, rest, out->iov + 1,
                                           NET_MOST_PIECES - 1);
     if (rest > 0 && pieces == 0)
         return false;
     out->iov[0] = (struct iovec){out->head, head_length};
-    *ret = (struct net_frame){
-        .iov = out->iov, .iov_count = pieces + 1, .length = head_length + rest};
+    *ret =
+        (struct net_frame){.iov = out->iov, .iov_count = pieces + 1, .length = head_length + rest};
     return set_offload(out, message, head_length, ret);
 }
 
@@ -292,7 +291,8 @@ void netvsp_send_forget(struct netvsp_channel *channel)
         if (netvsp->outgoing[i].channel == channel)
             netvsp->outgoing[i].channel = NULL;
     }
-    if (channel->index == 0 && netvsp->blocked) { /* but not after a reset, from memory of another */
+    if (channel->index == 0 &&
+        netvsp->blocked) { /* but not after a reset, from memory of another */
         netvsp->sent.dropped += netvsp->frame_count - netvsp->frames_done;
         netvsp->frames_done = netvsp->frame_count = 0;
         netvsp->blocked = false;

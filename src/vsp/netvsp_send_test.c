@@ -67,9 +67,9 @@ static void a_frame_may_lie_in_a_section_and_beyond(void **state)
     const uint32_t section = 1;
     const uint32_t within = 700;
     for (uint32_t i = 0; i < within; i++)
-        assert_int_equal(mem_write(g->mem, ng_gpa(NG_SEND_AT, section * NETVSP_SEND_SECTION + i),
-                                   packet + i, 1),
-                         0);
+        assert_int_equal(
+            mem_write(g->mem, ng_gpa(NG_SEND_AT, section * NETVSP_SEND_SECTION + i), packet + i, 1),
+            0);
     assert_int_equal(mem_write(g->mem, NG_MESSAGE_AT, packet + within, made - within), 0);
     const struct vmbus_segment rest[] = {{NG_MESSAGE_AT, 100},
                                          {NG_MESSAGE_AT + 100, made - within - 100}};
@@ -184,10 +184,14 @@ static void damage_is_answered_and_not_sent(void **state)
         unsigned at;
         uint32_t value;
     } wrong[] = {
-        {RNDIS_AT_LENGTH, 3},            {RNDIS_AT_LENGTH, 0xffffffff},
-        {RNDIS_AT_DATA_OFFSET, 5000},    {RNDIS_AT_DATA_OFFSET, 0xfffffff0},
-        {RNDIS_AT_DATA_LENGTH, 5000},    {RNDIS_AT_DATA_LENGTH, 13},
-        {RNDIS_AT_INFO_OFFSET, 0xfffff}, {RNDIS_AT_INFO_LENGTH, 0xfffff},
+        {RNDIS_AT_LENGTH, 3},
+        {RNDIS_AT_LENGTH, 0xffffffff},
+        {RNDIS_AT_DATA_OFFSET, 5000},
+        {RNDIS_AT_DATA_OFFSET, 0xfffffff0},
+        {RNDIS_AT_DATA_LENGTH, 5000},
+        {RNDIS_AT_DATA_LENGTH, 13},
+        {RNDIS_AT_INFO_OFFSET, 0xfffff},
+        {RNDIS_AT_INFO_LENGTH, 0xfffff},
         {RNDIS_AT_INFO_LENGTH, 11},
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {

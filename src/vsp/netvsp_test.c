@@ -196,8 +196,7 @@ static void news_of_the_cable_wait_for_room(void **state)
     netvsp_set_link(g->netvsp, false);
     fake_guest_set_room(ng_channel(g, 0), 10);
     g->netvsp->channel[0].vmbus != NULL ? fake_guest_signal(ng_channel(g, 0)) : (void)0;
-    assert_true(take_link(g, RNDIS_MEDIA_DISCONNECTED) ||
-                take_link(g, RNDIS_MEDIA_DISCONNECTED));
+    assert_true(take_link(g, RNDIS_MEDIA_DISCONNECTED) || take_link(g, RNDIS_MEDIA_DISCONNECTED));
 }
 
 static void a_new_guest_finds_a_new_card(void **state)

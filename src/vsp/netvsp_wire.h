@@ -221,8 +221,8 @@ enum {
     NDIS_AT_COALESCE4 = 144, /* u8 each */
     NDIS_AT_COALESCE6 = 145,
     NDIS_ENCAPSULATION_ETHERNET = 2,
-    NDIS_CHECKSUM4 = 0x55,       /* TCP and UDP, options in IP and in TCP */
-    NDIS_CHECKSUM6 = 0x55,       /* the same, with extension headers */
+    NDIS_CHECKSUM4 = 0x55,        /* TCP and UDP, options in IP and in TCP */
+    NDIS_CHECKSUM6 = 0x55,        /* the same, with extension headers */
     NDIS_LARGE6_EXTENSIONS = 0x5, /* extension headers, TCP options */
 
     /* OFFLOAD_PARAMETERS, u8 each: 0 stays as it is, 1 off, else on */

@@ -177,9 +177,8 @@ void cards_describe(const struct cards *cards, const struct machine *machine,
             .received_dropped = state.received_dropped,
         };
         (void)snprintf(card->kind, sizeof(card->kind), "%s", kind_of(cards, i));
-        (void)snprintf(card->mac, sizeof(card->mac), "%02x:%02x:%02x:%02x:%02x:%02x",
-                       state.mac[0], state.mac[1], state.mac[2], state.mac[3], state.mac[4],
-                       state.mac[5]);
+        (void)snprintf(card->mac, sizeof(card->mac), "%02x:%02x:%02x:%02x:%02x:%02x", state.mac[0],
+                       state.mac[1], state.mac[2], state.mac[3], state.mac[4], state.mac[5]);
         ret->card_count = i + 1;
     }
 }

@@ -52,8 +52,8 @@ struct worker_card {
     int fd;           /* instead of a name, or -1 */
     bool mac_given;
     uint8_t mac[6];
-    unsigned mtu, vlan; /* 0: not given */
-    unsigned loss;      /* of a thousand frames */
+    unsigned mtu, vlan;                                  /* 0: not given */
+    unsigned loss;                                       /* of a thousand frames */
     struct worker_forward forwards[WORKER_MAX_FORWARDS]; /* NAT */
     unsigned forward_count;
 };

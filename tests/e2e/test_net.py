@@ -358,7 +358,7 @@ def test_nat_gives_address_names_downloads_and_ports(start, outside):
         assert "10.0.2.15" in one.run("ifconfig eth0")
         assert "10.8.0.2" in one.run("nslookup server.example 10.0.2.3 | tail -4")
         wanted = hashlib.sha256((folder / "large.bin").read_bytes()).hexdigest()
-        assert wanted in one.run("wget -q -O - http://server.example/large.bin | sha256sum")
+        assert wanted in one.run("wget -q -O - http://10.8.0.2/large.bin | sha256sum")
         one.run("mkdir -p /www; dd if=/dev/urandom of=/www/f bs=1M count=8 2>/dev/null; httpd -h /www")
         here = sh("sh", "-c", f"ip netns exec {where} {sys.executable} -c 'import urllib.request as u, hashlib; "
                   "print(hashlib.sha256(u.urlopen(\"http://127.0.0.1:2280/f\").read()).hexdigest())'").strip()

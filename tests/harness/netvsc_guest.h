@@ -172,8 +172,8 @@ static inline uint64_t ng_gpa(uint64_t buffer, uint32_t at)
 static inline void ng_read(struct netvsc_guest *g, uint32_t at, void *ret, size_t length)
 {
     for (size_t i = 0; i < length; i++)
-        ng_require(mem_read(g->mem, ng_gpa(NG_RECEIVE_AT, at + (uint32_t)i), (uint8_t *)ret + i,
-                            1) == 0);
+        ng_require(
+            mem_read(g->mem, ng_gpa(NG_RECEIVE_AT, at + (uint32_t)i), (uint8_t *)ret + i, 1) == 0);
 }
 
 /* ---- NVSP ---- */
@@ -392,8 +392,7 @@ static inline size_t ng_make_packet(uint8_t *ret, const uint8_t *frame, size_t l
     put_le32(ret + RNDIS_AT_LENGTH, (uint32_t)(at + length));
     put_le32(ret + RNDIS_AT_DATA_OFFSET, (uint32_t)(at - RNDIS_HEADER));
     put_le32(ret + RNDIS_AT_DATA_LENGTH, (uint32_t)length);
-    put_le32(ret + RNDIS_AT_INFO_OFFSET,
-             info_count > 0 ? RNDIS_PACKET_HEADER - RNDIS_HEADER : 0);
+    put_le32(ret + RNDIS_AT_INFO_OFFSET, info_count > 0 ? RNDIS_PACKET_HEADER - RNDIS_HEADER : 0);
     put_le32(ret + RNDIS_AT_INFO_LENGTH, info_count * RNDIS_INFO_SIZE);
     memcpy(ret + at, frame, length);
     return at + length;
