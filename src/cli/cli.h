@@ -60,6 +60,9 @@ int insert_main(int argc, char **argv);
 extern const struct cli_option eject_options[];
 int eject_main(int argc, char **argv);
 
+extern const struct cli_option net_options[];
+int net_main(int argc, char **argv);
+
 extern const struct cli_option stop_options[];
 int stop_main(int argc, char **argv);
 

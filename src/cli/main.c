@@ -18,6 +18,7 @@ static const struct cli_command commands[] = {
     {"insert", "put a disc into a DVD drive of one", insert_main, insert_options,
      "NAME PLACE FILE"},
     {"eject", "take the disc out of a DVD drive", eject_main, eject_options, "NAME PLACE"},
+    {"net", "plug a network card's cable in or out", net_main, net_options, "NAME link up|down"},
     {"stop", "switch one off", stop_main, stop_options, "NAME"},
     {"disk", "make, look at and change disk images", disk_main, disk_options, NULL},
     {"host", "show the engines, what they can do here, and the choice", host_main, host_options,

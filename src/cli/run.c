@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "cli/disk_option.h"
+#include "cli/net_option.h"
 #include "cli/size.h"
 #include "control/socket.h"
 #include "engine/engine.h"
@@ -16,7 +17,9 @@ struct run_command {
     struct worker_config worker;
     char *module_words[BOOT_MAX_MODULES]; /* what the modules' paths and command lines point into */
     char *disk_words[WORKER_MAX_DISKS];   /* the same for disks */
+    char *net_words[WORKER_MAX_CARDS];    /* and for cards */
     enum engine_choice engine;
+    bool no_card;
     bool help;
 };
 
@@ -270,6 +273,31 @@ static int take_dvd(void *command, const char *value)
     return take_drive(command, value, true);
 }
 
+static int take_net(void *command, const char *value)
+{
+    struct run_command *run = command;
+    struct worker_config *worker = &run->worker;
+    struct reason reason = {0};
+    bool none = false;
+
+    if (worker->card_count == WORKER_MAX_CARDS) {
+        cli_error("run: more than %d network cards", WORKER_MAX_CARDS);
+        return CLI_EXIT_USAGE;
+    }
+    char *words = strdup(value);
+    if (words == NULL) {
+        cli_error("out of memory");
+        return WORKER_EXIT_FAILED;
+    }
+    free(run->net_words[worker->card_count]);
+    run->net_words[worker->card_count] = words;
+    if (!net_option_parse(words, &worker->cards[worker->card_count], &none, &reason))
+        return usage_error("net", value, reason.text);
+    run->no_card |= none;
+    worker->card_count += !none;
+    return 0;
+}
+
 static int take_no_hyperv(void *command, const char *value)
 {
     (void)value;
@@ -330,6 +358,8 @@ const struct cli_option run_options[] = {
      "disk image or block device; may be repeated", take_disk},
     {"dvd", 0, CLI_FILE, "FILE[,at=C:L]", NULL, "DVD drive with an image; may be repeated",
      take_dvd},
+    {"net", 0, CLI_TEXT, "KIND[,mac=..][,forward=tcp:H:G]..", NULL,
+     "nat, tap:NAME, socket:PATH or none; may be repeated", take_net},
     {"memory", 'm', CLI_TEXT, "SIZE", NULL, "guest memory, as 512M or 2G (default 512M)",
      take_memory},
     {"cpus", 'c', CLI_TEXT, "N", NULL, "processors, 1 to 64 (default 1)", take_cpus},
@@ -387,6 +417,13 @@ static int boot_guest(struct run_command *run)
                   " each other");
         return CLI_EXIT_USAGE;
     }
+    if (!run->worker.machine.hyperv && run->worker.card_count > 0) {
+        cli_error("run: a guest without Hyper-V sees no network; --no-hyperv and --net exclude"
+                  " each other");
+        return CLI_EXIT_USAGE;
+    }
+    run->worker.usual_card = run->worker.disk_count > 0 && run->worker.card_count == 0 &&
+                             !run->no_card && run->worker.machine.hyperv;
     if (run->worker.kernel_path == NULL && run->worker.disk_count == 0) {
         cli_error("run: --kernel FILE or --disk FILE is missing; try 'partita run --help'");
         return CLI_EXIT_USAGE;
@@ -422,5 +459,7 @@ int run_main(int argc, char **argv)
         free(run.module_words[i]);
     for (size_t i = 0; i < run.worker.disk_count; i++)
         free(run.disk_words[i]);
+    for (size_t i = 0; i < WORKER_MAX_CARDS; i++)
+        free(run.net_words[i]);
     return code;
 }

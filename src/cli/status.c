@@ -185,7 +185,7 @@ const struct cli_option status_options[] = {
 static void print_status_help(void)
 {
     (void)puts("Usage: partita status NAME [OPTION]...\n"
-               "Show the running partition NAME and its disks.\n");
+               "Show the running partition NAME, its disks and its network cards.\n");
     cli_print_options(stdout, status_options);
     (void)puts("\n"
                "Exit codes: 0 shown, 1 it does not answer, 2 usage, 5 no such partition runs.\n"
@@ -222,6 +222,22 @@ static void print_disks(const struct control_status *status)
     }
 }
 
+static void print_cards(const struct control_status *status)
+{
+    if (status->card_count > 0)
+        (void)printf("\n%-7s %-10s %-18s %8s %8s %8s  %s\n", "CARD", "KIND", "ADDRESS", "RECEIVED",
+                     "SENT", "DROPPED", "LINK");
+    for (size_t i = 0; i < status->card_count; i++) {
+        const struct control_card *card = &status->cards[i];
+        (void)printf("%-7zu %-10s %-18s %8s %8s %8" PRIu64 "  %s\n", i, card->kind, card->mac,
+                     size_text(card->received_bytes).text, size_text(card->sent_bytes).text,
+                     card->received_dropped + card->sent_dropped,
+                     !card->link  ? "down"
+                     : card->used ? "up"
+                                  : "up, not used");
+    }
+}
+
 static void print_status(const char *name, const struct control_status *status)
 {
     (void)printf("Name:    %s\nState:   %s\nProcess: %" PRIu64 "\nEngine:  %s\nCPUs:    %u\n", name,
@@ -233,6 +249,7 @@ static void print_status(const char *name, const struct control_status *status)
     else
         (void)printf("VMBus:   not used by the guest\n");
     print_disks(status);
+    print_cards(status);
 }
 
 static int show(const struct status_command *command)

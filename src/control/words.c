@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/cards.h"
+
 /* Which fields the request of a verb has. */
-enum shape { SHAPE_NONE, SHAPE_PLACE, SHAPE_INSERT, SHAPE_ATTACH };
+enum shape { SHAPE_NONE, SHAPE_PLACE, SHAPE_INSERT, SHAPE_ATTACH, SHAPE_LINK };
 
 static const struct {
     const char *name;
@@ -17,6 +19,7 @@ static const struct {
     [CONTROL_DETACH] = {"detach", SHAPE_PLACE},
     [CONTROL_INSERT] = {"insert", SHAPE_INSERT},
     [CONTROL_EJECT] = {"eject", SHAPE_PLACE},
+    [CONTROL_LINK] = {"link", SHAPE_LINK},
     [CONTROL_POWER_BUTTON] = {"power-button", SHAPE_NONE},
     [CONTROL_RESET] = {"reset", SHAPE_NONE},
     [CONTROL_STOP] = {"stop", SHAPE_NONE},
@@ -78,6 +81,10 @@ int control_encode_request(const struct control_request *request, char **ret, si
     case SHAPE_PLACE:
         object = json_pack("{s:s, s:i, s:i}", "verb", verb, "controller", controller, "lun", lun);
         break;
+    case SHAPE_LINK:
+        object = json_pack("{s:s, s:i, s:b}", "verb", verb, "card", (int)request->card, "up",
+                           (int)request->up);
+        break;
     case SHAPE_INSERT:
         object = json_pack("{s:s, s:s, s:i, s:i}", "verb", verb, "path", request->path,
                            "controller", controller, "lun", lun);
@@ -126,11 +133,11 @@ json_t *control_status_json(const struct control_status *status)
             return NULL;
         }
     }
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:s, s:i, s:o}", "state", status->state,
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:s, s:i, s:o, s:o}", "state", status->state,
                      "engine", status->engine, "pid", (json_int_t)status->pid, "uptime_ns",
                      (json_int_t)status->uptime_ns, "memory", (json_int_t)status->memory, "cpus",
                      (int)status->cpus, "vmbus", status->vmbus, "channels", (int)status->channels,
-                     "disks", disks);
+                     "disks", disks, "cards", control_cards_json(status));
 }
 
 static const char *code_of(int error)
@@ -215,6 +222,9 @@ static int unpack_fields(json_t *object, enum shape shape, const char **path, js
     case SHAPE_PLACE:
         return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:I, s:I}", "verb", &verb,
                               "controller", &place[0], "lun", &place[1]);
+    case SHAPE_LINK:
+        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:I, s:b}", "verb", &verb, "card",
+                              &place[0], "up", &flags[0]);
     case SHAPE_INSERT:
         return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:s, s:I, s:I}", "verb", &verb,
                               "path", path, "controller", &place[0], "lun", &place[1]);
@@ -248,6 +258,10 @@ static int take_request(json_t *object, struct control_request *ret, struct reas
     if (unpack_fields(object, shape, &path, place, flags) < 0)
         return reason_set(reason, -EINVAL, "the fields of '%s' are not these",
                           verbs[ret->verb].name);
+    if (shape == SHAPE_LINK) {
+        ret->up = flags[0] != 0;
+        return take_number(place[0], &ret->card) ? 0 : reason_set(reason, -EINVAL, "no such card");
+    }
     ret->read_only = flags[0] != 0;
     ret->dvd = flags[1] != 0;
     if (shape == SHAPE_NONE)
@@ -367,6 +381,8 @@ static int take_status(json_t *object, struct control_status *ret)
     take_text(texts[0], ret->state, sizeof(ret->state));
     take_text(texts[1], ret->engine, sizeof(ret->engine));
     take_text(texts[2], ret->vmbus, sizeof(ret->vmbus));
+    if (control_cards_take(json_object_get(object, "cards"), ret) < 0)
+        return -EINVAL;
     return take_disks(disks, ret);
 }
 

@@ -25,6 +25,7 @@ enum {
     CONTROL_PATH_SIZE = 4096,
     CONTROL_WORD_SIZE = 32,
     CONTROL_MOST_DISKS = 256,
+    CONTROL_MOST_CARDS = 8,
 };
 
 enum control_verb {
@@ -33,6 +34,7 @@ enum control_verb {
     CONTROL_DETACH,
     CONTROL_INSERT, /* a disc into a DVD drive */
     CONTROL_EJECT,
+    CONTROL_LINK, /* a network card's cable, in or out */
     CONTROL_POWER_BUTTON,
     CONTROL_RESET,
     CONTROL_STOP, /* at once, as by pulling the plug */
@@ -45,6 +47,8 @@ struct control_request {
     bool placed;                  /* attach: else the worker finds a place */
     unsigned controller, lun;     /* detach, insert, eject; attach when placed */
     bool read_only, dvd;          /* attach */
+    unsigned card;                /* link */
+    bool up;                      /* link */
 };
 
 struct control_disk {
@@ -53,6 +57,14 @@ struct control_disk {
     bool read_only, dvd;
     uint64_t capacity; /* bytes */
     uint64_t reads, writes, read_bytes, written_bytes;
+};
+
+struct control_card {
+    char kind[CONTROL_WORD_SIZE], mac[CONTROL_WORD_SIZE]; /* "tap", "00:15:5d:01:02:03" */
+    bool link, used; /* it has a cable; the guest has brought it up */
+    unsigned mtu, channels;
+    uint64_t sent_frames, sent_bytes, sent_dropped;
+    uint64_t received_frames, received_bytes, received_dropped;
 };
 
 struct control_status {
@@ -64,6 +76,8 @@ struct control_status {
     unsigned channels;             /* open ones of VMBus */
     struct control_disk *disks;    /* `disk_count` of them */
     size_t disk_count;
+    struct control_card cards[CONTROL_MOST_CARDS];
+    size_t card_count;
 };
 
 enum control_reply_kind { CONTROL_REPLY_PLAIN, CONTROL_REPLY_PLACE, CONTROL_REPLY_STATUS };

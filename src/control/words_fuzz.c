@@ -25,7 +25,8 @@ static void check_request(const char *line, size_t length)
     if (control_decode_request(again, again_length - 1, &second, NULL) < 0 ||
         first.verb != second.verb || strcmp(first.path, second.path) != 0 ||
         first.placed != second.placed || first.controller != second.controller ||
-        first.lun != second.lun || first.read_only != second.read_only || first.dvd != second.dvd)
+        first.lun != second.lun || first.card != second.card || first.up != second.up ||
+        first.read_only != second.read_only || first.dvd != second.dvd)
         abort();
     free(again);
 }
@@ -43,6 +44,7 @@ static void check_reply(const char *line, size_t length)
             abort();
         if (first.error != second.error || first.kind != second.kind ||
             first.status.disk_count != second.status.disk_count ||
+            first.status.card_count != second.status.card_count ||
             first.status.memory != second.status.memory)
             abort();
         control_reply_release(&second);

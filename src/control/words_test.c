@@ -163,6 +163,44 @@ static void status_survives_the_way(void **state)
     free(line);
 }
 
+static void cards_survive_the_way(void **state)
+{
+    struct control_reply reply = {
+        .kind = CONTROL_REPLY_STATUS,
+        .status = {.cards = {{.kind = "tap",
+                              .mac = "00:15:5d:01:02:03",
+                              .link = true,
+                              .mtu = 9000,
+                              .channels = 4,
+                              .sent_bytes = UINT64_C(1) << 40,
+                              .received_dropped = 5},
+                             {.kind = "nat", .mac = "00:15:5d:01:02:04", .used = true}},
+                   .card_count = 2},
+    };
+    struct control_reply back;
+    char *line = NULL;
+    size_t length = 0;
+    (void)state;
+
+    assert_int_equal(control_encode_reply(&reply, &line, &length), 0);
+    assert_int_equal(control_decode_reply(line, length - 1, &back, NULL), 0);
+    assert_int_equal(back.status.card_count, 2);
+    assert_memory_equal(&back.status.cards[0], &reply.status.cards[0], sizeof(reply.status.cards));
+    control_reply_release(&back);
+    free(line);
+}
+
+static void a_cable_is_named_by_its_card(void **state)
+{
+    struct control_request request = decoded("{\"verb\":\"link\",\"card\":3,\"up\":true}");
+    (void)state;
+    assert_int_equal(request.verb, CONTROL_LINK);
+    assert_int_equal(request.card, 3);
+    assert_true(request.up);
+    assert_int_equal(control_decode_request("{\"verb\":\"link\",\"card\":3}", 24, &request, NULL),
+                     -EINVAL);
+}
+
 static void refusal_survives_the_way(void **state)
 {
     static const int errors[] = {-EINVAL, -ENOENT, -EEXIST, -EBUSY, -EOPNOTSUPP};
@@ -233,6 +271,8 @@ int main(void)
         cmocka_unit_test(path_that_is_too_long_is_refused),
         cmocka_unit_test(every_request_survives_the_way),
         cmocka_unit_test(status_survives_the_way),
+        cmocka_unit_test(cards_survive_the_way),
+        cmocka_unit_test(a_cable_is_named_by_its_card),
         cmocka_unit_test(refusal_survives_the_way),
         cmocka_unit_test(reply_that_is_not_understood_is_refused),
         cmocka_unit_test(number_below_zero_is_refused),

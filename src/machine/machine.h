@@ -20,7 +20,7 @@ struct disk;
 struct loop;
 struct machine;
 
-enum { MACHINE_MAX_CONTROLLERS = 4, MACHINE_MAX_LUNS = 64 };
+enum { MACHINE_MAX_CONTROLLERS = 4, MACHINE_MAX_LUNS = 64, MACHINE_MAX_CARDS = 8 };
 
 /*
  * A disk in its place; it stays the caller's and must outlive its place in the machine. It may have
@@ -31,6 +31,15 @@ struct machine_disk {
     unsigned controller, lun;
     bool dvd;
     const char *serial; /* for disks without an id of their own; may be NULL */
+};
+
+/* A network card. Its port stays the caller's and must outlive the machine. */
+struct net_port;
+struct machine_card {
+    struct net_port *port;
+    uint8_t mac[6];
+    unsigned mtu;  /* the most that the guest may set; 0: the port's */
+    unsigned vlan; /* the guest is within it; 0: it may have any */
 };
 
 /* What a guest says of its own crash. */
@@ -56,6 +65,8 @@ struct machine_config {
     bool hyperv;                      /* the guest sees Hyper-V, VMBus and the disks */
     const struct machine_disk *disks; /* there from the start; only with hyperv */
     size_t disk_count;
+    const struct machine_card *cards; /* only with hyperv */
+    size_t card_count;
     bool end_on_reset; /* a guest's reset is the end: MACHINE_END_RESET */
     struct loop *loop; /* its thread serves timers, disks and resets */
     void *owner;
@@ -129,6 +140,19 @@ int machine_remove_disk(struct machine *machine, unsigned controller, unsigned l
  */
 int machine_change_disc(struct machine *machine, const struct machine_disk *disc,
                         void (*released)(void *owner, struct disk *disk), void *owner);
+
+/* Network cards, by their index in the configuration. Loop thread; -ENOENT. */
+struct machine_card_state {
+    uint8_t mac[6];  /* as the guest set it */
+    bool link, used; /* it has a cable; the guest has brought it up */
+    unsigned mtu, channels;
+    uint64_t sent_frames, sent_bytes, sent_dropped;
+    uint64_t received_frames, received_bytes, received_dropped;
+};
+int machine_describe_card(const struct machine *machine, unsigned card,
+                          struct machine_card_state *ret);
+/* Plug its cable in or out. */
+int machine_set_card_link(struct machine *machine, unsigned card, bool up);
 
 /* The vCPU's registers, and guest memory by its page tables; only while it does not run. */
 int machine_vcpu_registers(struct machine *machine, unsigned vcpu, struct engine_registers *ret);

@@ -17,6 +17,7 @@
 #include "hv/hv.h"
 #include "machine/machine.h"
 #include "vmbus/vmbus.h"
+#include "vsp/netvsp.h"
 #include "vsp/storvsp.h"
 
 enum {
@@ -79,6 +80,7 @@ struct machine {
     struct vmbus *vmbus;                                                  /* loop thread */
     struct storvsp *controllers[MACHINE_MAX_CONTROLLERS];                 /* loop thread */
     struct machine_slot slots[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS]; /* loop thread */
+    struct netvsp *cards[MACHINE_MAX_CARDS];                              /* loop thread */
     bool storage_pauses;            /* loop thread: the controllers take no packets */
     unsigned controllers_at_work;   /* loop thread: that have not come to rest since then */
     struct loop_timer *reset_timer; /* brings a reset to the loop thread */
@@ -163,6 +165,11 @@ void machine_destroy_storage(struct machine *machine);
 /* Take no more requests. True: none is in flight; else the reset timer fires when that is so. */
 bool machine_pause_storage(struct machine *machine);
 void machine_resume_storage(struct machine *machine);
+
+/* ---- network.c ---- */
+
+int machine_create_network(struct machine *machine, struct reason *reason);
+void machine_destroy_network(struct machine *machine);
 
 /* ---- vcpu.c ---- */
 

@@ -32,6 +32,7 @@ static void perform_status(void *owner, const struct control_request *request,
         (void)snprintf(reply.status.vmbus, sizeof(reply.status.vmbus), "%u.%u", bus.major,
                        bus.minor);
     reply.status.channels = bus.open_channels;
+    cards_describe(verbs->cards, verbs->machine, &reply.status);
     int error = disks_describe(verbs->disks, &reply.status);
     if (error == 0)
         serve_answer(call, &reply);
@@ -97,6 +98,19 @@ static void perform_eject(void *owner, const struct control_request *request,
     disks_change_disc(verbs->disks, request->controller, request->lun, NULL, &answer);
 }
 
+/* ---- cards ---- */
+
+static void perform_link(void *owner, const struct control_request *request,
+                         struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+
+    if (machine_set_card_link(verbs->machine, request->card, request->up) < 0)
+        serve_refuse(call, -ENOENT, "no network card %u", request->card);
+    else
+        serve_confirm(call);
+}
+
 /* ---- power ---- */
 
 static void perform_power_button(void *owner, const struct control_request *request,
@@ -129,6 +143,7 @@ const struct serve_verbs worker_verbs = {
             [CONTROL_DETACH] = perform_detach,
             [CONTROL_INSERT] = perform_insert,
             [CONTROL_EJECT] = perform_eject,
+            [CONTROL_LINK] = perform_link,
             [CONTROL_POWER_BUTTON] = perform_power_button,
             [CONTROL_STOP] = perform_stop,
         },

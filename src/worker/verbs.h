@@ -3,6 +3,7 @@
 #define WORKER_VERBS_H
 
 #include "machine/machine.h"
+#include "worker/cards.h"
 #include "worker/disks.h"
 #include "worker/serve.h"
 
@@ -10,6 +11,7 @@
 struct verbs {
     struct machine *machine;
     struct disks *disks;
+    const struct cards *cards;
     const struct machine_config *config;
     uint64_t started_ns;        /* on CLOCK_MONOTONIC */
     void (*stop)(void *worker); /* end the partition at once */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "worker/cards.h"
 #include "worker/disks.h"
 #include "worker/images.h"
 #include "worker/perf_map.h"
@@ -31,6 +32,7 @@ struct worker {
     struct symbols *symbols;
     struct perf_map *perf_map;
     struct disks *disks;
+    struct cards *cards;
     struct machine *machine;
     struct serial *serial;
     struct control_listener listener;
@@ -242,6 +244,7 @@ static int create_machine(struct worker *worker, struct reason *reason)
     if (worker->perf_map != NULL)
         config.code_watch = perf_map_watch(worker->perf_map);
     config.disks = disks_places(worker->disks, &config.disk_count);
+    config.cards = cards_places(worker->cards, &config.card_count);
     switch (machine_create(&config, &worker->machine, reason)) {
     case 0:
         return 0;
@@ -291,6 +294,7 @@ static int serve_control(struct worker *worker, struct reason *reason)
     worker->verbs = (struct verbs){
         .machine = worker->machine,
         .disks = worker->disks,
+        .cards = worker->cards,
         .config = &worker->config->machine,
         .started_ns = clock_monotonic_ns(),
         .stop = stop_asked,
@@ -314,6 +318,8 @@ static int prepare(struct worker *worker, struct reason *reason)
     }
     if (code == 0 && disks_open(worker->config, worker->loop, &worker->disks, reason) < 0)
         code = WORKER_EXIT_IMAGE;
+    if (code == 0 && cards_open(worker->config, worker->loop, &worker->cards, reason) < 0)
+        code = WORKER_EXIT_REFUSED;
     if (code == 0)
         code = read_files(worker, reason);
     if (code == 0)
@@ -329,6 +335,8 @@ static int prepare(struct worker *worker, struct reason *reason)
     code = connect_serial(worker, reason);
     if (code == 0)
         code = serve_control(worker, reason);
+    if (code == 0 && cards_check(worker->cards, reason) < 0)
+        code = WORKER_EXIT_REFUSED;
     if (code != 0)
         return code;
     if (serial_is_terminal(worker->serial))
@@ -401,6 +409,8 @@ static int close_disks(struct worker *worker, int code)
     disks_drain(worker->disks);
     machine_destroy(worker->machine);
     worker->machine = NULL;
+    cards_close(worker->cards);
+    worker->cards = NULL;
     if (disks_close(worker->disks, &reason) < 0) {
         say("%s", reason.text);
         code = code == WORKER_EXIT_POWER_OFF ? WORKER_EXIT_FAILED : code;
@@ -433,6 +443,7 @@ static void release(struct worker *worker)
     serve_destroy(worker->serve);
     control_unlisten(&worker->listener);
     machine_destroy(worker->machine);
+    cards_close(worker->cards);
     (void)disks_close(worker->disks, NULL);
     serial_close(worker->serial, 0);
     give_signals_back(worker);

@@ -39,6 +39,25 @@ struct worker_disk {
 };
 enum { WORKER_MAX_DISKS = 256 };
 
+/* A network card of the command line. */
+enum worker_card_kind { WORKER_CARD_NAT, WORKER_CARD_TAP, WORKER_CARD_SOCKET };
+enum { WORKER_MAX_CARDS = MACHINE_MAX_CARDS, WORKER_MAX_FORWARDS = 32 };
+struct worker_forward {
+    bool udp;
+    const char *ports; /* "2222:22", the host's and the guest's */
+};
+struct worker_card {
+    enum worker_card_kind kind;
+    const char *name; /* TAP: of the device; SOCKET: its path */
+    int fd;           /* instead of a name, or -1 */
+    bool mac_given;
+    uint8_t mac[6];
+    unsigned mtu, vlan;                                  /* 0: not given */
+    unsigned loss;                                       /* of a thousand frames */
+    struct worker_forward forwards[WORKER_MAX_FORWARDS]; /* NAT */
+    unsigned forward_count;
+};
+
 struct worker_config {
     /* Engine, processors, memory and switches; boot files, loop and callbacks are the worker's. */
     struct machine_config machine;
@@ -49,6 +68,9 @@ struct worker_config {
     struct serial_config serial;
     struct worker_disk disks[WORKER_MAX_DISKS];
     size_t disk_count;
+    struct worker_card cards[WORKER_MAX_CARDS];
+    size_t card_count;
+    bool usual_card;          /* none was named: what people expect */
     const char *name;         /* of the control socket; NULL: none */
     const char *symbols_path; /* System.map or an ELF file with symbols; may be NULL */
     bool perf_map;            /* name translated code for perf */

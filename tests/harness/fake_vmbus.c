@@ -29,6 +29,10 @@ struct vmbus {
     unsigned count;
     bool keep_withdrawn;
     int refuse;
+    struct fake_gpadl {
+        uint64_t gpa;
+        unsigned pages;
+    } gpadl[FAKE_GPADLS];
 };
 
 static void *allocate(size_t count, size_t size)
@@ -100,6 +104,11 @@ void fake_vmbus_keep_withdrawn(struct vmbus *vmbus, bool keep)
 void fake_vmbus_refuse_offer(struct vmbus *vmbus, int error)
 {
     vmbus->refuse = error;
+}
+
+void fake_vmbus_set_gpadl(struct vmbus *vmbus, uint32_t id, uint64_t gpa, unsigned pages)
+{
+    vmbus->gpadl[id] = (struct fake_gpadl){gpa, pages};
 }
 
 /* ---- the guest ---- */
@@ -297,7 +306,7 @@ int vmbus_read(struct vmbus_channel *channel, struct vmbus_packet *packet)
 }
 
 static int put_answer(struct vmbus_channel *channel, const void *payload, size_t length,
-                      uint64_t transaction_id, bool completion)
+                      const struct fake_answer *rest)
 {
     int error = check_use(channel);
 
@@ -311,8 +320,8 @@ static int put_answer(struct vmbus_channel *channel, const void *payload, size_t
     }
     struct fake_answer *answer =
         &channel->out[(channel->out_first + channel->out_count++) % FAKE_RING];
-    *answer = (struct fake_answer){
-        .completion = completion, .transaction_id = transaction_id, .length = length};
+    *answer = *rest;
+    answer->length = length;
     memcpy(answer->payload, payload, length);
     return 0;
 }
@@ -321,11 +330,40 @@ int vmbus_send(struct vmbus_channel *channel, const void *payload, size_t length
                uint64_t transaction_id, bool wants_completion)
 {
     (void)wants_completion;
-    return put_answer(channel, payload, length, transaction_id, false);
+    const struct fake_answer answer = {.transaction_id = transaction_id};
+    return put_answer(channel, payload, length, &answer);
 }
 
 int vmbus_complete(struct vmbus_channel *channel, uint64_t transaction_id, const void *payload,
                    size_t length)
 {
-    return put_answer(channel, payload, length, transaction_id, true);
+    const struct fake_answer answer = {.completion = true, .transaction_id = transaction_id};
+    return put_answer(channel, payload, length, &answer);
+}
+
+int vmbus_send_transfer(struct vmbus_channel *channel, const struct vmbus_transfer *transfer,
+                        uint64_t transaction_id, const void *payload, size_t length)
+{
+    struct fake_answer answer = {.transaction_id = transaction_id,
+                                 .set_id = transfer->set_id,
+                                 .range_count = transfer->range_count};
+
+    if (transfer->range_count == 0 || transfer->range_count > VMBUS_MAX_TRANSFER_RANGES)
+        abort();
+    memcpy(answer.range, transfer->ranges, transfer->range_count * sizeof(answer.range[0]));
+    return put_answer(channel, payload, length, &answer);
+}
+
+int vmbus_gpadl_segments(struct vmbus_channel *channel, uint32_t id, struct vmbus_segment *ret,
+                         size_t room, size_t *ret_count)
+{
+    if (id >= FAKE_GPADLS || channel->vmbus->gpadl[id].pages == 0)
+        return -ENOENT;
+    const struct fake_gpadl *gpadl = &channel->vmbus->gpadl[id];
+    if (gpadl->pages > room)
+        return -ENOSPC;
+    for (unsigned i = 0; i < gpadl->pages; i++)
+        ret[i] = (struct vmbus_segment){gpadl->gpa + (uint64_t)i * 8192, 4096};
+    *ret_count = gpadl->pages;
+    return 0;
 }

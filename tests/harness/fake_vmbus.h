@@ -27,6 +27,9 @@ struct fake_answer {
     uint64_t transaction_id;
     size_t length;
     uint8_t payload[FAKE_PAYLOAD];
+    unsigned range_count; /* of a transfer */
+    uint16_t set_id;
+    struct vmbus_transfer_range range[VMBUS_MAX_TRANSFER_RANGES];
 };
 
 struct vmbus *fake_vmbus_create(void);
@@ -41,6 +44,11 @@ unsigned fake_vmbus_offers(const struct vmbus *vmbus);
 void fake_vmbus_keep_withdrawn(struct vmbus *vmbus, bool keep);
 /* Refuse the next offer. */
 void fake_vmbus_refuse_offer(struct vmbus *vmbus, int error);
+
+/* Make `pages` pages from `gpa` on known as a GPADL; every other page is left out, so that none are
+ * neighbours. Ids are small. */
+enum { FAKE_GPADLS = 8 };
+void fake_vmbus_set_gpadl(struct vmbus *vmbus, uint32_t id, uint64_t gpa, unsigned pages);
 
 int fake_guest_open(struct vmbus_channel *channel);
 void fake_guest_close(struct vmbus_channel *channel);
