@@ -80,7 +80,12 @@ struct control_status {
     size_t card_count;
 };
 
-enum control_reply_kind { CONTROL_REPLY_PLAIN, CONTROL_REPLY_PLACE, CONTROL_REPLY_STATUS };
+enum control_reply_kind {
+    CONTROL_REPLY_PLAIN,
+    CONTROL_REPLY_PLACE,
+    CONTROL_REPLY_STATUS,
+    CONTROL_REPLY_RESULT,
+};
 
 struct control_reply {
     int error; /* 0 or a negative errno, with a reason */
@@ -88,6 +93,7 @@ struct control_reply {
     enum control_reply_kind kind;
     unsigned controller, lun;     /* PLACE: where the disk is now */
     struct control_status status; /* STATUS; its disks are the reply's own */
+    struct json_t *result;        /* RESULT: any value, as the verb has it; the reply's own */
 };
 
 const char *control_verb_name(enum control_verb verb);
@@ -108,6 +114,9 @@ int control_decode_reply(const char *line, size_t length, struct control_reply *
 
 /* As in a reply; a new reference to a json_t of Jansson's, or NULL. */
 struct json_t *control_status_json(const struct control_status *status);
+
+/* Printable ASCII, with '?' for all else: what a partition says may be shown on a terminal. */
+void control_printable(const char *from, char *to, size_t size);
 
 void control_reply_release(struct control_reply *reply);
 

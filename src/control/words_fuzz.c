@@ -1,6 +1,7 @@
 /* Any line: what is understood as a request or reply, encoded again, is understood as the same. */
 #include "control/words.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +46,8 @@ static void check_reply(const char *line, size_t length)
         if (first.error != second.error || first.kind != second.kind ||
             first.status.disk_count != second.status.disk_count ||
             first.status.card_count != second.status.card_count ||
-            first.status.memory != second.status.memory)
+            first.status.memory != second.status.memory ||
+            !json_equal(first.result, second.result) != (first.result == NULL))
             abort();
         control_reply_release(&second);
         free(again);

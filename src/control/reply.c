@@ -1,29 +1,11 @@
-#include "control/words.h"
-
+/* Replies (words.h). */
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "control/cards.h"
-
-/* Which fields the request of a verb has. */
-enum shape { SHAPE_NONE, SHAPE_PLACE, SHAPE_INSERT, SHAPE_ATTACH, SHAPE_LINK };
-
-static const struct {
-    const char *name;
-    enum shape shape;
-} verbs[CONTROL_VERB_COUNT] = {
-    [CONTROL_STATUS] = {"status", SHAPE_NONE},
-    [CONTROL_ATTACH] = {"attach", SHAPE_ATTACH},
-    [CONTROL_DETACH] = {"detach", SHAPE_PLACE},
-    [CONTROL_INSERT] = {"insert", SHAPE_INSERT},
-    [CONTROL_EJECT] = {"eject", SHAPE_PLACE},
-    [CONTROL_LINK] = {"link", SHAPE_LINK},
-    [CONTROL_POWER_BUTTON] = {"power-button", SHAPE_NONE},
-    [CONTROL_RESET] = {"reset", SHAPE_NONE},
-    [CONTROL_STOP] = {"stop", SHAPE_NONE},
-};
+#include "control/words_private.h"
 
 /* Numbers of errors are the host's own; these words are not. */
 static const struct {
@@ -39,70 +21,7 @@ static const struct {
 };
 enum { CODE_COUNT = sizeof(codes) / sizeof(codes[0]) };
 
-const char *control_verb_name(enum control_verb verb)
-{
-    return verbs[verb].name;
-}
-
 /* ---- encoding ---- */
-
-static int finish_line(json_t *object, size_t most, char **ret, size_t *ret_length)
-{
-    if (object == NULL)
-        return -EINVAL; /* a text that is not UTF-8; or out of memory */
-    char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    if (text == NULL)
-        return -ENOMEM;
-    size_t length = strlen(text);
-    char *line = length + 1 <= most ? realloc(text, length + 2) : NULL;
-    if (line == NULL) {
-        free(text);
-        return length + 1 > most ? -EMSGSIZE : -ENOMEM;
-    }
-    line[length++] = '\n';
-    line[length] = '\0';
-    *ret = line;
-    *ret_length = length;
-    return 0;
-}
-
-int control_encode_request(const struct control_request *request, char **ret, size_t *ret_length)
-{
-    const char *verb = verbs[request->verb].name;
-    int controller = (int)request->controller;
-    int lun = (int)request->lun;
-    json_t *object = NULL;
-
-    switch (verbs[request->verb].shape) {
-    case SHAPE_NONE:
-        object = json_pack("{s:s}", "verb", verb);
-        break;
-    case SHAPE_PLACE:
-        object = json_pack("{s:s, s:i, s:i}", "verb", verb, "controller", controller, "lun", lun);
-        break;
-    case SHAPE_LINK:
-        object = json_pack("{s:s, s:i, s:b}", "verb", verb, "card", (int)request->card, "up",
-                           (int)request->up);
-        break;
-    case SHAPE_INSERT:
-        object = json_pack("{s:s, s:s, s:i, s:i}", "verb", verb, "path", request->path,
-                           "controller", controller, "lun", lun);
-        break;
-    case SHAPE_ATTACH:
-        object = json_pack("{s:s, s:s*, s:b, s:b}", "verb", verb, "path",
-                           request->path[0] != '\0' ? request->path : NULL, "read_only",
-                           (int)request->read_only, "dvd", (int)request->dvd);
-        if (object != NULL && request->placed &&
-            (json_object_set_new(object, "controller", json_integer(controller)) < 0 ||
-             json_object_set_new(object, "lun", json_integer(lun)) < 0)) {
-            json_decref(object);
-            object = NULL;
-        }
-        break;
-    }
-    return finish_line(object, CONTROL_MOST_REQUEST, ret, ret_length);
-}
 
 /* A file's name is bytes, JSON is UTF-8. */
 static json_t *path_object(const char *path)
@@ -162,31 +81,18 @@ static json_t *reply_object(const struct control_reply *reply)
                          (int)reply->lun);
     case CONTROL_REPLY_STATUS:
         return json_pack("{s:b, s:o}", "ok", 1, "status", control_status_json(&reply->status));
+    case CONTROL_REPLY_RESULT:
+        return json_pack("{s:b, s:O}", "ok", 1, "result", reply->result);
     }
     return json_pack("{s:b}", "ok", 1);
 }
 
 int control_encode_reply(const struct control_reply *reply, char **ret, size_t *ret_length)
 {
-    return finish_line(reply_object(reply), CONTROL_MOST_REPLY, ret, ret_length);
+    return words_finish_line(reply_object(reply), CONTROL_MOST_REPLY, ret, ret_length);
 }
 
 /* ---- decoding ---- */
-
-static json_t *parse(const char *line, size_t length, struct reason *reason)
-{
-    json_error_t error;
-    json_t *object = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
-
-    if (object == NULL)
-        reason_fill(reason, "not a line of JSON");
-    else if (!json_is_object(object))
-        reason_fill(reason, "not an object of JSON");
-    else
-        return object;
-    json_decref(object);
-    return NULL;
-}
 
 static bool take_number(json_int_t value, unsigned *ret)
 {
@@ -194,115 +100,13 @@ static bool take_number(json_int_t value, unsigned *ret)
     return value >= 0 && value <= INT32_MAX;
 }
 
-static int find_verb(const json_t *object, enum control_verb *ret, struct reason *reason)
-{
-    const char *name = json_string_value(json_object_get(object, "verb"));
-
-    if (name == NULL)
-        return reason_set(reason, -EINVAL, "a request has a verb");
-    for (unsigned i = 0; i < CONTROL_VERB_COUNT; i++) {
-        if (strcmp(verbs[i].name, name) == 0) {
-            *ret = (enum control_verb)i;
-            return 0;
-        }
-    }
-    return reason_set(reason, -EINVAL, "no verb '%.32s'", name);
-}
-
-/* The fields of a verb, and no others; what is not there keeps its value. */
-static int unpack_fields(json_t *object, enum shape shape, const char **path, json_int_t place[2],
-                         int flags[2])
-{
-    const char *verb = NULL;
-    json_error_t error;
-
-    switch (shape) {
-    case SHAPE_NONE:
-        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s}", "verb", &verb);
-    case SHAPE_PLACE:
-        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:I, s:I}", "verb", &verb,
-                              "controller", &place[0], "lun", &place[1]);
-    case SHAPE_LINK:
-        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:I, s:b}", "verb", &verb, "card",
-                              &place[0], "up", &flags[0]);
-    case SHAPE_INSERT:
-        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:s, s:I, s:I}", "verb", &verb,
-                              "path", path, "controller", &place[0], "lun", &place[1]);
-    case SHAPE_ATTACH:
-        return json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s?s, s?I, s?I, s?b, s?b}", "verb",
-                              &verb, "path", path, "controller", &place[0], "lun", &place[1],
-                              "read_only", &flags[0], "dvd", &flags[1]);
-    }
-    return -1;
-}
-
-static int take_path(const char *path, struct control_request *ret, struct reason *reason)
-{
-    size_t length = strlen(path);
-
-    if (path[0] != '/' || length >= sizeof(ret->path))
-        return reason_set(reason, -EINVAL, "a path is absolute and shorter than %d bytes",
-                          CONTROL_PATH_SIZE);
-    memcpy(ret->path, path, length + 1);
-    return 0;
-}
-
-static int take_request(json_t *object, struct control_request *ret, struct reason *reason)
-{
-    enum { UNSET = -1 };
-    const char *path = NULL;
-    json_int_t place[2] = {UNSET, UNSET};
-    int flags[2] = {0, 0};
-    enum shape shape = verbs[ret->verb].shape;
-
-    if (unpack_fields(object, shape, &path, place, flags) < 0)
-        return reason_set(reason, -EINVAL, "the fields of '%s' are not these",
-                          verbs[ret->verb].name);
-    if (shape == SHAPE_LINK) {
-        ret->up = flags[0] != 0;
-        return take_number(place[0], &ret->card) ? 0 : reason_set(reason, -EINVAL, "no such card");
-    }
-    ret->read_only = flags[0] != 0;
-    ret->dvd = flags[1] != 0;
-    if (shape == SHAPE_NONE)
-        return 0;
-    ret->placed = json_object_get(object, "controller") != NULL;
-    if (ret->placed != (json_object_get(object, "lun") != NULL))
-        return reason_set(reason, -EINVAL, "a place is a controller and a lun");
-    if (ret->placed &&
-        (!take_number(place[0], &ret->controller) || !take_number(place[1], &ret->lun)))
-        return reason_set(reason, -EINVAL, "a place is two small numbers");
-    if (path == NULL && shape == SHAPE_ATTACH && !ret->dvd)
-        return reason_set(reason, -EINVAL, "a disk has a path");
-    return path != NULL ? take_path(path, ret, reason) : 0;
-}
-
-int control_decode_request(const char *line, size_t length, struct control_request *ret,
-                           struct reason *reason)
-{
-    json_t *object = parse(line, length, reason);
-
-    *ret = (struct control_request){0};
-    if (object == NULL)
-        return -EINVAL;
-    int error = find_verb(object, &ret->verb, reason);
-    if (error == 0)
-        error = take_request(object, ret, reason);
-    json_decref(object);
-    return error;
-}
-
-static void take_text(const char *from, char *to, size_t size)
+void control_printable(const char *from, char *to, size_t size)
 {
     size_t length = strnlen(from, size - 1);
 
     memset(to, 0, size);
     for (size_t i = 0; i < length; i++)
-        to[i] = '?';
-    for (size_t i = 0; i < length; i++) {
-        if (from[i] >= ' ' && from[i] <= '~')
-            to[i] = from[i];
-    }
+        to[i] = from[i] >= ' ' && from[i] <= '~' ? from[i] : '?';
 }
 
 static bool take_counts(const json_int_t *from, uint64_t *const *to, unsigned count)
@@ -378,9 +182,9 @@ static int take_status(json_t *object, struct control_status *ret)
         !take_number(small[0], &ret->cpus) || !take_number(small[1], &ret->channels) ||
         !take_counts(numbers, counts, COUNTS))
         return -EINVAL;
-    take_text(texts[0], ret->state, sizeof(ret->state));
-    take_text(texts[1], ret->engine, sizeof(ret->engine));
-    take_text(texts[2], ret->vmbus, sizeof(ret->vmbus));
+    control_printable(texts[0], ret->state, sizeof(ret->state));
+    control_printable(texts[1], ret->engine, sizeof(ret->engine));
+    control_printable(texts[2], ret->vmbus, sizeof(ret->vmbus));
     if (control_cards_take(json_object_get(object, "cards"), ret) < 0)
         return -EINVAL;
     return take_disks(disks, ret);
@@ -398,7 +202,7 @@ static int take_refusal(json_t *object, struct control_reply *ret)
         if (strcmp(codes[i].code, code) == 0)
             ret->error = codes[i].error;
     }
-    take_text(text, ret->reason.text, sizeof(ret->reason.text));
+    control_printable(text, ret->reason.text, sizeof(ret->reason.text));
     return 0;
 }
 
@@ -416,6 +220,11 @@ static int take_reply(json_t *object, struct control_reply *ret)
         ret->kind = CONTROL_REPLY_STATUS;
         return take_status(status, &ret->status);
     }
+    ret->result = json_incref(json_object_get(object, "result"));
+    if (ret->result != NULL) {
+        ret->kind = CONTROL_REPLY_RESULT;
+        return 0;
+    }
     if (json_object_get(object, "controller") == NULL)
         return 0;
     ret->kind = CONTROL_REPLY_PLACE;
@@ -428,7 +237,7 @@ static int take_reply(json_t *object, struct control_reply *ret)
 int control_decode_reply(const char *line, size_t length, struct control_reply *ret,
                          struct reason *reason)
 {
-    json_t *object = parse(line, length, reason);
+    json_t *object = words_parse(line, length, reason);
 
     *ret = (struct control_reply){0};
     if (object == NULL)
@@ -447,4 +256,6 @@ void control_reply_release(struct control_reply *reply)
     free(reply->status.disks);
     reply->status.disks = NULL;
     reply->status.disk_count = 0;
+    json_decref(reply->result);
+    reply->result = NULL;
 }

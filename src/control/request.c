@@ -1,0 +1,241 @@
+/* Requests: a table of fields, and one of verbs that says which of them each has (words.h). */
+#include <errno.h>
+#include <string.h>
+
+#include "control/words_private.h"
+
+enum field_kind {
+    FIELD_PATH,   /* absolute */
+    FIELD_TEXT,   /* any */
+    FIELD_NUMBER, /* unsigned, below 2^31 */
+    FIELD_FLAG,
+    FIELD_PLACE, /* two numbers: a controller and a lun */
+};
+
+enum field_bit {
+    PATH = 1 << 0,
+    PLACE = 1 << 1,
+    READ_ONLY = 1 << 2,
+    DVD = 1 << 3,
+    CARD = 1 << 15,
+    UP = 1 << 16,
+};
+
+#define AT(member) \
+    offsetof(struct control_request, member), sizeof(((struct control_request *)NULL)->member)
+
+/* What is absent is empty, 0 or false; in this order. */
+static const struct field {
+    enum field_bit bit;
+    const char *name;
+    enum field_kind kind;
+    size_t at, size;
+} fields[] = {
+    {PATH, "path", FIELD_PATH, AT(path)}, {PLACE, "controller", FIELD_PLACE, AT(controller)},
+    {PLACE, "lun", FIELD_PLACE, AT(lun)}, {READ_ONLY, "read_only", FIELD_FLAG, AT(read_only)},
+    {DVD, "dvd", FIELD_FLAG, AT(dvd)},    {CARD, "card", FIELD_NUMBER, AT(card)},
+    {UP, "up", FIELD_FLAG, AT(up)},
+};
+enum { FIELD_COUNT = sizeof(fields) / sizeof(fields[0]) };
+
+/* The fields that the request of a verb has to have, and those that it may have. */
+static const struct {
+    const char *name;
+    unsigned must, may;
+} verbs[CONTROL_VERB_COUNT] = {
+    [CONTROL_STATUS] = {"status", 0, 0},
+    [CONTROL_ATTACH] = {"attach", 0, PATH | PLACE | READ_ONLY | DVD},
+    [CONTROL_DETACH] = {"detach", PLACE, 0},
+    [CONTROL_INSERT] = {"insert", PATH | PLACE, 0},
+    [CONTROL_EJECT] = {"eject", PLACE, 0},
+    [CONTROL_POWER_BUTTON] = {"power-button", 0, 0},
+    [CONTROL_RESET] = {"reset", 0, 0},
+    [CONTROL_STOP] = {"stop", 0, 0},
+    [CONTROL_LINK] = {"link", CARD | UP, 0},
+};
+
+const char *control_verb_name(enum control_verb verb)
+{
+    return verbs[verb].name;
+}
+
+/* ---- encoding ---- */
+
+static json_t *field_value(const struct control_request *request, const struct field *field)
+{
+    const void *value = (const char *)request + field->at;
+
+    switch (field->kind) {
+    case FIELD_PATH:
+    case FIELD_TEXT:
+        return json_string(value);
+    case FIELD_FLAG:
+        return json_boolean(*(const bool *)value);
+    case FIELD_NUMBER:
+    case FIELD_PLACE:
+        break;
+    }
+    return json_integer(*(const unsigned *)value);
+}
+
+static bool is_said(const struct control_request *request, const struct field *field)
+{
+    const void *value = (const char *)request + field->at;
+
+    switch (field->kind) {
+    case FIELD_PATH:
+    case FIELD_TEXT:
+        return *(const char *)value != '\0';
+    case FIELD_NUMBER:
+        return *(const unsigned *)value != 0;
+    case FIELD_FLAG:
+        return *(const bool *)value;
+    case FIELD_PLACE:
+        break;
+    }
+    return request->placed;
+}
+
+int control_encode_request(const struct control_request *request, char **ret, size_t *ret_length)
+{
+    json_t *object = json_pack("{s:s}", "verb", verbs[request->verb].name);
+    unsigned must = verbs[request->verb].must;
+    unsigned may = verbs[request->verb].may;
+
+    for (unsigned i = 0; i < FIELD_COUNT; i++) {
+        const struct field *field = &fields[i];
+        if ((must & field->bit) == 0 && ((may & field->bit) == 0 || !is_said(request, field)))
+            continue;
+        if (json_object_set_new(object, field->name, field_value(request, field)) < 0) {
+            json_decref(object);
+            return -EINVAL; /* not UTF-8 */
+        }
+    }
+    return words_finish_line(object, CONTROL_MOST_REQUEST, ret, ret_length);
+}
+
+/* ---- decoding ---- */
+
+static int find_verb(const json_t *object, enum control_verb *ret, struct reason *reason)
+{
+    const char *name = json_string_value(json_object_get(object, "verb"));
+
+    if (name == NULL)
+        return reason_set(reason, -EINVAL, "a request has a verb");
+    for (unsigned i = 0; i < CONTROL_VERB_COUNT; i++) {
+        if (strcmp(verbs[i].name, name) == 0) {
+            *ret = (enum control_verb)i;
+            return 0;
+        }
+    }
+    return reason_set(reason, -EINVAL, "no verb '%.32s'", name);
+}
+
+static const struct field *find_field(enum control_verb verb, const char *name)
+{
+    for (unsigned i = 0; i < FIELD_COUNT; i++) {
+        if (strcmp(fields[i].name, name) == 0)
+            return (fields[i].bit & (verbs[verb].must | verbs[verb].may)) != 0 ? &fields[i] : NULL;
+    }
+    return NULL;
+}
+
+static int take_text(const json_t *value, const struct field *field, char *to,
+                     struct reason *reason)
+{
+    const char *text = json_string_value(value);
+
+    if (text == NULL)
+        return reason_set(reason, -EINVAL, "'%s' is a text", field->name);
+    if (field->kind == FIELD_PATH && (text[0] != '/' || strlen(text) >= field->size))
+        return reason_set(reason, -EINVAL, "a path is absolute and shorter than %zu bytes",
+                          field->size);
+    if (strlen(text) >= field->size)
+        return reason_set(reason, -EINVAL, "'%s' is shorter than %zu bytes", field->name,
+                          field->size);
+    memcpy(to, text, strlen(text) + 1);
+    return 0;
+}
+
+static int take_number(const json_t *value, const struct field *field, unsigned *to,
+                       struct reason *reason)
+{
+    json_int_t number = json_integer_value(value);
+
+    if (!json_is_integer(value) || number < 0 || number > INT32_MAX)
+        return reason_set(reason, -EINVAL, "'%s' is a small number", field->name);
+    *to = (unsigned)number;
+    return 0;
+}
+
+static int take_field(const json_t *value, const struct field *field, struct control_request *ret,
+                      struct reason *reason)
+{
+    void *to = (char *)ret + field->at;
+
+    switch (field->kind) {
+    case FIELD_PATH:
+    case FIELD_TEXT:
+        return take_text(value, field, to, reason);
+    case FIELD_FLAG:
+        if (!json_is_boolean(value))
+            return reason_set(reason, -EINVAL, "'%s' is true or false", field->name);
+        *(bool *)to = json_is_true(value);
+        return 0;
+    case FIELD_PLACE:
+        ret->placed = true;
+        break;
+    case FIELD_NUMBER:
+        break;
+    }
+    return take_number(value, field, to, reason);
+}
+
+static int check_complete(const json_t *object, const struct control_request *request,
+                          struct reason *reason)
+{
+    for (unsigned i = 0; i < FIELD_COUNT; i++) {
+        bool owed = (fields[i].bit & verbs[request->verb].must) != 0 ||
+                    (fields[i].kind == FIELD_PLACE && request->placed);
+        if (owed && json_object_get(object, fields[i].name) == NULL)
+            return reason_set(reason, -EINVAL, "'%s' lacks '%s'", verbs[request->verb].name,
+                              fields[i].name);
+    }
+    if (request->verb == CONTROL_ATTACH && request->path[0] == '\0' && !request->dvd)
+        return reason_set(reason, -EINVAL, "a disk has a path");
+    return 0;
+}
+
+static int take_request(json_t *object, struct control_request *ret, struct reason *reason)
+{
+    const char *name = NULL;
+    json_t *value = NULL;
+
+    json_object_foreach(object, name, value)
+    {
+        if (strcmp(name, "verb") == 0)
+            continue;
+        const struct field *field = find_field(ret->verb, name);
+        if (field == NULL)
+            return reason_set(reason, -EINVAL, "'%s' has no '%.32s'", verbs[ret->verb].name, name);
+        int error = take_field(value, field, ret, reason);
+        if (error < 0)
+            return error;
+    }
+    return check_complete(object, ret, reason);
+}
+
+int control_decode_request(const char *line, size_t length, struct control_request *ret,
+                           struct reason *reason)
+{
+    json_t *object = words_parse(line, length, reason);
+
+    *ret = (struct control_request){0};
+    if (object == NULL)
+        return -EINVAL;
+    int error = find_verb(object, &ret->verb, reason);
+    if (error == 0)
+        error = take_request(object, ret, reason);
+    json_decref(object);
+    return error;
+}
