@@ -63,6 +63,18 @@ int eject_main(int argc, char **argv);
 extern const struct cli_option net_options[];
 int net_main(int argc, char **argv);
 
+extern const struct cli_option integration_options[];
+int integration_main(int argc, char **argv);
+
+extern const struct cli_option kvp_options[];
+int kvp_main(int argc, char **argv);
+
+extern const struct cli_option freeze_options[];
+int freeze_main(int argc, char **argv);
+
+extern const struct cli_option copy_options[];
+int copy_main(int argc, char **argv);
+
 extern const struct cli_option stop_options[];
 int stop_main(int argc, char **argv);
 

@@ -19,6 +19,11 @@ static const struct cli_command commands[] = {
      "NAME PLACE FILE"},
     {"eject", "take the disc out of a DVD drive", eject_main, eject_options, "NAME PLACE"},
     {"net", "plug a network card's cable in or out", net_main, net_options, "NAME link up|down"},
+    {"integration", "show and switch services in its guest", integration_main, integration_options,
+     "NAME"},
+    {"kvp", "key-value pairs and addresses of its guest", kvp_main, kvp_options, "NAME"},
+    {"freeze", "freeze its guest's file systems, and thaw", freeze_main, freeze_options, "NAME"},
+    {"copy", "copy a file into its guest", copy_main, copy_options, "FILE"},
     {"stop", "switch one off", stop_main, stop_options, "NAME"},
     {"disk", "make, look at and change disk images", disk_main, disk_options, NULL},
     {"host", "show the engines, what they can do here, and the choice", host_main, host_options,
@@ -62,7 +67,7 @@ static void print_help(FILE *to)
                 to);
     for (int i = 0; i < COMMAND_COUNT; i++) {
         if (commands[i].summary != NULL)
-            (void)fprintf(to, "  %-10s%s\n", commands[i].name, commands[i].summary);
+            (void)fprintf(to, "  %-13s%s\n", commands[i].name, commands[i].summary);
     }
     (void)fputs("\n'partita COMMAND --help' says more; so do partita(1), partita-run(1)\nand "
                 "partita-list(1).\n",

@@ -2,6 +2,7 @@
 #include "cli/order.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,6 +50,29 @@ int order_send(const char *command, const char *name, const struct control_reque
     cli_error("%s: %s", command, reason.text);
     /* A refusal of the partition is none that says that there is no partition. */
     return error == -ENOENT && ret->error == 0 ? CLI_EXIT_NO_PARTITION : CLI_EXIT_FAILED;
+}
+
+int order_print_json(const char *command, json_t *value)
+{
+    int failed = value == NULL || json_dumpf(value, stdout, JSON_INDENT(2)) < 0;
+
+    json_decref(value);
+    if (failed) {
+        cli_error("%s: the JSON text cannot be written", command);
+        return CLI_EXIT_FAILED;
+    }
+    (void)putchar('\n');
+    return 0;
+}
+
+/* Neither C0 nor C1 reaches a terminal. */
+void order_print_text(const char *text)
+{
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+        bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+        (void)putchar(*at < ' ' || *at == 0x7f || c1 ? '?' : *at);
+        at += c1;
+    }
 }
 
 /* ---- options ---- */
@@ -101,21 +125,20 @@ static int take_word(void *command, const char *word)
 /* ---- what they share ---- */
 
 /* Absolute, as the partition has a folder of its own; the name stays, for it tells the format. */
-static int take_file(struct order_command *order, const char *file)
+int order_take_file(const char *command, const char *file, char *ret)
 {
     char folder[CONTROL_PATH_SIZE] = "";
-    char *path = order->request.path;
     int error = access(file, F_OK) == 0 ? 0 : errno;
 
     if (error == 0 && file[0] != '/' && getcwd(folder, sizeof(folder)) == NULL)
         error = errno;
     int length =
-        snprintf(path, CONTROL_PATH_SIZE, "%s%s%s", folder, file[0] != '/' ? "/" : "", file);
+        snprintf(ret, CONTROL_PATH_SIZE, "%s%s%s", folder, file[0] != '/' ? "/" : "", file);
     if (error == 0 && (length < 0 || length >= CONTROL_PATH_SIZE))
         error = ENAMETOOLONG;
     if (error == 0)
         return 0;
-    cli_error("%s: %s: %s", order->name, file, strerrordesc_np(error));
+    cli_error("%s: %s: %s", command, file, strerrordesc_np(error));
     return CLI_EXIT_FILE;
 }
 
@@ -188,7 +211,7 @@ static int attach(struct order_command *order)
     int code = empty ? 0 : check_words(order);
 
     if (code == 0 && !empty)
-        code = take_file(order, order->words.words[1]);
+        code = order_take_file(order->name, order->words.words[1], order->request.path);
     if (code != 0)
         return code;
     code = order_send(order->name, name, &order->request, &reply);
@@ -234,7 +257,7 @@ static int send_with_place(struct order_command *order)
     if (code == 0)
         code = take_place(order, order->words.words[1]);
     if (code == 0 && order->word_count > 2)
-        code = take_file(order, order->words.words[2]);
+        code = order_take_file(order->name, order->words.words[2], order->request.path);
     return code != 0 ? code : send_plain(order);
 }
 
@@ -312,7 +335,29 @@ int eject_main(int argc, char **argv)
 
 /* ---- stop ---- */
 
+static int take_way(void *command, const char *way)
+{
+    struct order_command *order = command;
+
+    (void)snprintf(order->request.way, sizeof(order->request.way), "%s", way);
+    return 0;
+}
+
+static int take_reboot(void *command, const char *value)
+{
+    (void)value;
+    return take_way(command, "reboot");
+}
+
+static int take_hibernate(void *command, const char *value)
+{
+    (void)value;
+    return take_way(command, "hibernate");
+}
+
 const struct cli_option stop_options[] = {
+    {"reboot", 'r', CLI_FLAG, NULL, NULL, "the guest starts anew", take_reboot},
+    {"hibernate", 0, CLI_FLAG, NULL, NULL, "the guest saves itself on its disk", take_hibernate},
     {"force", 'f', CLI_FLAG, NULL, NULL, "at once, as by pulling the plug", take_force},
     {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
     {0},
@@ -321,25 +366,35 @@ const struct cli_option stop_options[] = {
 static void print_stop_help(void)
 {
     (void)puts("Usage: partita stop NAME [OPTION]...\n"
-               "Press the power button of the running partition NAME: its guest shuts down.\n");
+               "Tell the guest of the running partition NAME to shut down, by its shutdown\n"
+               "service or, when it has none, by its power button.\n");
     cli_print_options(stdout, stop_options);
     (void)puts("\n"
-               "Exit codes: 0 told, 1 the guest does not listen to its power button, 2 usage,\n"
-               "5 no such partition runs.\n"
+               "Exit codes: 0 told, 1 the guest refused, or has neither service nor power button,\n"
+               "2 usage, 5 no such partition runs.\n"
                "\n"
                "Examples:\n"
                "  partita stop web\n"
+               "  partita stop web --reboot\n"
                "  partita stop web --force");
 }
 
 int stop_main(int argc, char **argv)
 {
-    struct order_command order = {.name = "stop", .usage = "NAME", .word_count = 1};
+    struct order_command order = {
+        .name = "stop", .usage = "NAME", .word_count = 1, .request.verb = CONTROL_SHUTDOWN};
     int code = parse_order(&order, stop_options, argc, argv, print_stop_help);
 
     if (code != 0 || order.help)
         return code;
-    order.request.verb = order.force ? CONTROL_STOP : CONTROL_POWER_BUTTON;
+    if (order.force && order.request.way[0] != '\0') {
+        cli_error("stop: --force and --%s exclude each other", order.request.way);
+        return CLI_EXIT_USAGE;
+    }
+    if (order.request.way[0] == '\0')
+        (void)take_way(&order, "power-off");
+    if (order.force)
+        order.request.verb = CONTROL_STOP;
     code = check_words(&order);
     return code != 0 ? code : send_plain(&order);
 }

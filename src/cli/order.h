@@ -4,7 +4,7 @@
 
 #include "control/words.h"
 
-enum { ORDER_TIMEOUT_MS = 30000, ORDER_MOST_WORDS = 3 };
+enum { ORDER_TIMEOUT_MS = 30000, ORDER_MOST_WORDS = 4 };
 
 /* The words of a command line; the first is a partition's name. */
 struct order_words {
@@ -22,5 +22,12 @@ int order_check_words(const struct order_words *words, unsigned wanted, const ch
 /* Ask, and say what went wrong: 0, or an exit code after one line. The reply is to be released. */
 int order_send(const char *command, const char *name, const struct control_request *request,
                struct control_reply *ret);
+/* An absolute path of a file that is there; 0 or an exit code after one line. */
+int order_take_file(const char *command, const char *file, char *ret);
+
+/* Takes the value, which may be NULL: out of memory. An exit code. */
+int order_print_json(const char *command, struct json_t *value);
+/* What others say, on a terminal: without what would control it. */
+void order_print_text(const char *text);
 
 #endif

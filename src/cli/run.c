@@ -305,6 +305,16 @@ static int take_no_hyperv(void *command, const char *value)
     return 0;
 }
 
+static int take_integration(void *command, const char *value)
+{
+    struct worker_config *worker = &((struct run_command *)command)->worker;
+    struct reason reason = {0};
+
+    if (machine_parse_integration(value, &worker->machine.integration, &reason))
+        return 0;
+    return usage_error("integration", value, reason.text);
+}
+
 static int take_name(void *command, const char *value)
 {
     if (!control_name_is_valid(value))
@@ -373,6 +383,8 @@ const struct cli_option run_options[] = {
     {"symbols", 0, CLI_FILE, "FILE", NULL, "System.map or ELF file: names for a crash and for perf",
      take_symbols},
     {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
+    {"integration", 0, CLI_WORDS, "LIST", "all none heartbeat shutdown timesync kvp vss fcopy",
+     "integration services (default all but fcopy)", take_integration},
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
     {"translate", 0, CLI_WORDS, "WHICH", "hot always never lockstep lockstep:",
      "hot, always, never or lockstep (default hot)", take_translate},
@@ -446,6 +458,7 @@ int run_main(int argc, char **argv)
                 .vcpu_count = 1,
                 .memory_size = (uint64_t)DEFAULT_MEMORY_MIB * MIB,
                 .hyperv = true,
+                .integration = machine_default_integration(),
                 .boot.command_line = "",
             },
     };

@@ -76,20 +76,6 @@ static json_t *named_object(const char *name, const struct control_status *statu
     return object;
 }
 
-/* Takes the value. */
-static int print_json(const char *command, json_t *value)
-{
-    int failed = value == NULL || json_dumpf(value, stdout, JSON_INDENT(2)) < 0;
-
-    json_decref(value);
-    if (failed) {
-        cli_error("%s: the JSON text cannot be written", command);
-        return CLI_EXIT_FAILED;
-    }
-    (void)putchar('\n');
-    return 0;
-}
-
 /* ---- list ---- */
 
 const struct cli_option list_options[] = {
@@ -171,7 +157,7 @@ int list_main(int argc, char **argv)
         json_decref(listing.array);
         return CLI_EXIT_FAILED;
     }
-    return command.json ? print_json("list", listing.array) : 0;
+    return command.json ? order_print_json("list", listing.array) : 0;
 }
 
 /* ---- status ---- */
@@ -195,14 +181,6 @@ static void print_status_help(void)
                "  partita status web --json | jq '.disks[].path'");
 }
 
-/* A path is bytes; a terminal gets what can be printed. */
-static void print_path(const char *path)
-{
-    for (; *path != '\0'; path++)
-        (void)putchar((unsigned char)*path < ' ' || *path == 0x7f ? '?' : *path);
-    (void)putchar('\n');
-}
-
 static void print_disks(const struct control_status *status)
 {
     if (status->disk_count > 0)
@@ -218,7 +196,8 @@ static void print_disks(const struct control_status *status)
                                        : "disk",
                      size_text(disk->capacity).text, size_text(disk->read_bytes).text,
                      size_text(disk->written_bytes).text);
-        print_path(disk->path != NULL ? disk->path : "(no disc)");
+        order_print_text(disk->path != NULL ? disk->path : "(no disc)");
+        (void)putchar('\n');
     }
 }
 
@@ -248,6 +227,8 @@ static void print_status(const char *name, const struct control_status *status)
         (void)printf("VMBus:   version %s, %u open channels\n", status->vmbus, status->channels);
     else
         (void)printf("VMBus:   not used by the guest\n");
+    if (status->heartbeat[0] != '\0')
+        (void)printf("Heart:   %s\n", status->heartbeat);
     print_disks(status);
     print_cards(status);
 }
@@ -260,7 +241,7 @@ static int show(const struct status_command *command)
 
     int code = order_send("status", name, &request, &reply);
     if (code == 0 && command->json)
-        code = print_json("status", named_object(name, &reply.status));
+        code = order_print_json("status", named_object(name, &reply.status));
     else if (code == 0)
         print_status(name, &reply.status);
     control_reply_release(&reply);

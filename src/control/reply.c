@@ -12,12 +12,13 @@ static const struct {
     int error;
     const char *code;
 } codes[] = {
-    {-EIO, "failed"},       {-EINVAL, "invalid"},
-    {-ENOENT, "not-found"}, {-EEXIST, "exists"},
-    {-EBUSY, "busy"},       {-EACCES, "denied"},
-    {-ENOSPC, "no-room"},   {-EOPNOTSUPP, "unsupported"},
-    {-EROFS, "read-only"},  {-EAGAIN, "again"},
-    {-ENOMEM, "no-memory"},
+    {-EIO, "failed"},          {-EINVAL, "invalid"},
+    {-ENOENT, "not-found"},    {-EEXIST, "exists"},
+    {-EBUSY, "busy"},          {-EACCES, "denied"},
+    {-ENOSPC, "no-room"},      {-EOPNOTSUPP, "unsupported"},
+    {-EROFS, "read-only"},     {-EAGAIN, "again"},
+    {-ENOMEM, "no-memory"},    {-ENOTCONN, "not-connected"},
+    {-ECANCELED, "cancelled"},
 };
 enum { CODE_COUNT = sizeof(codes) / sizeof(codes[0]) };
 
@@ -52,11 +53,12 @@ json_t *control_status_json(const struct control_status *status)
             return NULL;
         }
     }
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:s, s:i, s:o, s:o}", "state", status->state,
-                     "engine", status->engine, "pid", (json_int_t)status->pid, "uptime_ns",
-                     (json_int_t)status->uptime_ns, "memory", (json_int_t)status->memory, "cpus",
-                     (int)status->cpus, "vmbus", status->vmbus, "channels", (int)status->channels,
-                     "disks", disks, "cards", control_cards_json(status));
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:s, s:i, s:s, s:o, s:o}", "state",
+                     status->state, "engine", status->engine, "pid", (json_int_t)status->pid,
+                     "uptime_ns", (json_int_t)status->uptime_ns, "memory",
+                     (json_int_t)status->memory, "cpus", (int)status->cpus, "vmbus", status->vmbus,
+                     "channels", (int)status->channels, "heartbeat", status->heartbeat, "disks",
+                     disks, "cards", control_cards_json(status));
 }
 
 static const char *code_of(int error)
@@ -170,15 +172,15 @@ static int take_status(json_t *object, struct control_status *ret)
 {
     enum { COUNTS = 3 };
     uint64_t *const counts[COUNTS] = {&ret->pid, &ret->uptime_ns, &ret->memory};
-    const char *texts[3];
+    const char *texts[4] = {NULL, NULL, NULL, ""};
     json_int_t numbers[COUNTS];
     json_int_t small[2];
     json_t *disks = NULL;
 
-    if (json_unpack(object, "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:I, s:o}", "state", &texts[0],
-                    "engine", &texts[1], "pid", &numbers[0], "uptime_ns", &numbers[1], "memory",
-                    &numbers[2], "cpus", &small[0], "vmbus", &texts[2], "channels", &small[1],
-                    "disks", &disks) < 0 ||
+    if (json_unpack(object, "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:I, s?s, s:o}", "state",
+                    &texts[0], "engine", &texts[1], "pid", &numbers[0], "uptime_ns", &numbers[1],
+                    "memory", &numbers[2], "cpus", &small[0], "vmbus", &texts[2], "channels",
+                    &small[1], "heartbeat", &texts[3], "disks", &disks) < 0 ||
         !take_number(small[0], &ret->cpus) || !take_number(small[1], &ret->channels) ||
         !take_counts(numbers, counts, COUNTS))
         return -EINVAL;
@@ -187,6 +189,7 @@ static int take_status(json_t *object, struct control_status *ret)
     control_printable(texts[2], ret->vmbus, sizeof(ret->vmbus));
     if (control_cards_take(json_object_get(object, "cards"), ret) < 0)
         return -EINVAL;
+    control_printable(texts[3], ret->heartbeat, sizeof(ret->heartbeat));
     return take_disks(disks, ret);
 }
 

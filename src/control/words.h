@@ -38,6 +38,20 @@ enum control_verb {
     CONTROL_POWER_BUTTON,
     CONTROL_RESET,
     CONTROL_STOP, /* at once, as by pulling the plug */
+    CONTROL_INTEGRATION,
+    CONTROL_INTEGRATION_SET,
+    CONTROL_SHUTDOWN, /* by the guest's service, or its power button */
+    CONTROL_KVP_GET,
+    CONTROL_KVP_SET,
+    CONTROL_KVP_DELETE,
+    CONTROL_KVP_LIST,
+    CONTROL_IP_GET,
+    CONTROL_IP_SET,
+    CONTROL_FREEZE,
+    CONTROL_THAW,
+    CONTROL_COPY,
+    CONTROL_COPY_STATUS,
+    CONTROL_COPY_CANCEL,
     CONTROL_VERB_COUNT,
 };
 
@@ -49,6 +63,17 @@ struct control_request {
     bool read_only, dvd;          /* attach */
     unsigned card;                /* link */
     bool up;                      /* link */
+    /* Integration services. */
+    char service[CONTROL_WORD_SIZE];
+    bool enabled;
+    char way[CONTROL_WORD_SIZE];                                     /* shutdown */
+    char pool[CONTROL_WORD_SIZE], key[1024], value[4096];            /* kvp-… */
+    char adapter[256];                                               /* ip-… */
+    bool dhcp;                                                       /* ip-set, as the next */
+    char addresses[1024], masks[1024], gateways[512], servers[1024]; /* semicolons between */
+    char destination[CONTROL_PATH_SIZE];                             /* copy: in the guest */
+    bool overwrite, make_folders;
+    unsigned id; /* copy-… */
 };
 
 struct control_disk {
@@ -72,9 +97,10 @@ struct control_status {
     char engine[CONTROL_WORD_SIZE];  /* "soft" */
     uint64_t pid, uptime_ns, memory; /* memory: bytes */
     unsigned cpus;
-    char vmbus[CONTROL_WORD_SIZE]; /* version that the guest chose, as "5.3"; empty: none */
-    unsigned channels;             /* open ones of VMBus */
-    struct control_disk *disks;    /* `disk_count` of them */
+    char vmbus[CONTROL_WORD_SIZE];     /* version that the guest chose, as "5.3"; empty: none */
+    unsigned channels;                 /* open ones of VMBus */
+    char heartbeat[CONTROL_WORD_SIZE]; /* state of the service; empty: there is none */
+    struct control_disk *disks;        /* `disk_count` of them */
     size_t disk_count;
     struct control_card cards[CONTROL_MOST_CARDS];
     size_t card_count;

@@ -195,12 +195,15 @@ int machine_create_hyperv(struct machine *machine, struct reason *reason)
         error = machine_create_storage(machine, reason);
     if (error == 0)
         error = machine_create_network(machine, reason);
+    if (error == 0)
+        error = machine_create_integration(machine, reason);
     return error == 0 ? machine_create_test_ports(machine, reason) : error;
 }
 
 void machine_destroy_hyperv(struct machine *machine)
 {
     machine_destroy_test_ports(machine);
+    machine_destroy_integration(machine);
     machine_destroy_network(machine);
     machine_destroy_storage(machine);
     vmbus_destroy(machine->vmbus);

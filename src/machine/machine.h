@@ -17,6 +17,7 @@
 #include "firmware/boot.h"
 
 struct disk;
+struct integration;
 struct loop;
 struct machine;
 
@@ -67,8 +68,9 @@ struct machine_config {
     size_t disk_count;
     const struct machine_card *cards; /* only with hyperv */
     size_t card_count;
-    bool end_on_reset; /* a guest's reset is the end: MACHINE_END_RESET */
-    struct loop *loop; /* its thread serves timers, disks and resets */
+    unsigned integration; /* services that are enabled: machine_parse_integration() */
+    bool end_on_reset;    /* a guest's reset is the end: MACHINE_END_RESET */
+    struct loop *loop;    /* its thread serves timers, disks and resets */
     void *owner;
     /* In order, one call at a time; on a vCPU thread it may wait, on the loop's it must not. */
     void (*serial_output)(void *owner, const uint8_t *bytes, size_t length);
@@ -123,6 +125,12 @@ struct machine_bus {
     unsigned open_channels;
 };
 void machine_describe_bus(const struct machine *machine, struct machine_bus *ret);
+
+/* The integration services (vsp/integration.h); NULL without Hyper-V. Loop thread. */
+struct integration *machine_integration(struct machine *machine);
+/* "all", "none", or names with commas between; false, and a reason. */
+bool machine_parse_integration(const char *list, unsigned *ret, struct reason *reason);
+unsigned machine_default_integration(void);
 
 /*
  * Plug a disk in or take it away while the guest runs; on the loop's thread. -EEXIST, -EINVAL for a

@@ -17,6 +17,7 @@
 #include "hv/hv.h"
 #include "machine/machine.h"
 #include "vmbus/vmbus.h"
+#include "vsp/integration.h"
 #include "vsp/netvsp.h"
 #include "vsp/storvsp.h"
 
@@ -81,9 +82,10 @@ struct machine {
     struct storvsp *controllers[MACHINE_MAX_CONTROLLERS];                 /* loop thread */
     struct machine_slot slots[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS]; /* loop thread */
     struct netvsp *cards[MACHINE_MAX_CARDS];                              /* loop thread */
-    bool storage_pauses;            /* loop thread: the controllers take no packets */
-    unsigned controllers_at_work;   /* loop thread: that have not come to rest since then */
-    struct loop_timer *reset_timer; /* brings a reset to the loop thread */
+    bool storage_pauses;             /* loop thread: the controllers take no packets */
+    unsigned controllers_at_work;    /* loop thread: that have not come to rest since then */
+    struct integration *integration; /* loop thread; NULL: the guest sees no Hyper-V */
+    struct loop_timer *reset_timer;  /* brings a reset to the loop thread */
 
     pthread_mutex_t chipset_lock;
     uint8_t output[MACHINE_OUTPUT_BATCH]; /* C */
@@ -170,6 +172,11 @@ void machine_resume_storage(struct machine *machine);
 
 int machine_create_network(struct machine *machine, struct reason *reason);
 void machine_destroy_network(struct machine *machine);
+
+/* ---- integration.c ---- */
+
+int machine_create_integration(struct machine *machine, struct reason *reason);
+void machine_destroy_integration(struct machine *machine);
 
 /* ---- vcpu.c ---- */
 

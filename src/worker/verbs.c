@@ -33,6 +33,7 @@ static void perform_status(void *owner, const struct control_request *request,
                        bus.minor);
     reply.status.channels = bus.open_channels;
     cards_describe(verbs->cards, verbs->machine, &reply.status);
+    describe_heartbeat(verbs, reply.status.heartbeat, sizeof(reply.status.heartbeat));
     int error = disks_describe(verbs->disks, &reply.status);
     if (error == 0)
         serve_answer(call, &reply);
@@ -146,5 +147,19 @@ const struct serve_verbs worker_verbs = {
             [CONTROL_LINK] = perform_link,
             [CONTROL_POWER_BUTTON] = perform_power_button,
             [CONTROL_STOP] = perform_stop,
+            [CONTROL_INTEGRATION] = perform_integration,
+            [CONTROL_INTEGRATION_SET] = perform_integration_set,
+            [CONTROL_SHUTDOWN] = perform_shutdown,
+            [CONTROL_KVP_GET] = perform_kvp,
+            [CONTROL_KVP_SET] = perform_kvp,
+            [CONTROL_KVP_DELETE] = perform_kvp,
+            [CONTROL_KVP_LIST] = perform_kvp_list,
+            [CONTROL_IP_GET] = perform_ip,
+            [CONTROL_IP_SET] = perform_ip,
+            [CONTROL_FREEZE] = perform_freeze,
+            [CONTROL_THAW] = perform_thaw,
+            [CONTROL_COPY] = perform_copy,
+            [CONTROL_COPY_STATUS] = perform_copy_status,
+            [CONTROL_COPY_CANCEL] = perform_copy_cancel,
         },
 };

@@ -295,6 +295,7 @@ static int serve_control(struct worker *worker, struct reason *reason)
         .machine = worker->machine,
         .disks = worker->disks,
         .cards = worker->cards,
+        .loop = worker->loop,
         .config = &worker->config->machine,
         .started_ns = clock_monotonic_ns(),
         .stop = stop_asked,
@@ -444,6 +445,7 @@ static void release(struct worker *worker)
     control_unlisten(&worker->listener);
     machine_destroy(worker->machine);
     cards_close(worker->cards);
+    copy_destroy(worker->verbs.copy);
     (void)disks_close(worker->disks, NULL);
     serial_close(worker->serial, 0);
     give_signals_back(worker);

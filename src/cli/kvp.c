@@ -1,0 +1,282 @@
+/* partita kvp: key-value pairs and network addresses of a guest. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/order.h"
+
+struct kvp_command {
+    struct order_words words;
+    struct control_request request;
+    const char *pool; /* NULL: not said */
+    bool json, help, sets_addresses;
+};
+
+static const char *const pools[] = {"auto", "guest", "external", "auto-external", "auto-internal"};
+enum { POOL_COUNT = sizeof(pools) / sizeof(pools[0]) };
+
+/* ---- options ---- */
+
+static int take_text(const char *option, const char *value, char *to, size_t size)
+{
+    if (strlen(value) < size) {
+        (void)strcpy(to, value);
+        return 0;
+    }
+    cli_error("kvp: %s is too long", option);
+    return CLI_EXIT_USAGE;
+}
+
+static int take_pool(void *command, const char *value)
+{
+    for (unsigned i = 0; i < POOL_COUNT; i++) {
+        if (strcmp(pools[i], value) == 0) {
+            ((struct kvp_command *)command)->pool = pools[i];
+            return 0;
+        }
+    }
+    cli_error("kvp: --pool '%s': auto, guest, external, auto-external or auto-internal is wanted",
+              value);
+    return CLI_EXIT_USAGE;
+}
+
+#define TAKE_ADDRESSES(field)                                                                 \
+    static int take_##field(void *command, const char *value)                                 \
+    {                                                                                         \
+        struct kvp_command *kvp = command;                                                    \
+        kvp->sets_addresses = true;                                                           \
+        return take_text("--" #field, value, kvp->request.field, sizeof(kvp->request.field)); \
+    }
+TAKE_ADDRESSES(addresses)
+TAKE_ADDRESSES(masks)
+TAKE_ADDRESSES(gateways)
+TAKE_ADDRESSES(servers)
+
+static int take_dhcp(void *command, const char *value)
+{
+    struct kvp_command *kvp = command;
+
+    (void)value;
+    kvp->sets_addresses = true;
+    kvp->request.dhcp = true;
+    return 0;
+}
+
+static int take_json(void *command, const char *value)
+{
+    (void)value;
+    ((struct kvp_command *)command)->json = true;
+    return 0;
+}
+
+static int take_help(void *command, const char *value)
+{
+    (void)value;
+    ((struct kvp_command *)command)->help = true;
+    return 0;
+}
+
+static int take_word(void *command, const char *word)
+{
+    return order_take_word(&((struct kvp_command *)command)->words, 4, "kvp", word);
+}
+
+const struct cli_option kvp_options[] = {
+    {"pool", 'p', CLI_WORDS, "POOL", "auto guest external auto-external auto-internal",
+     "which pairs (default external; list: all)", take_pool},
+    {"addresses", 0, CLI_TEXT, "LIST", NULL, "ip: addresses to set, with semicolons between",
+     take_addresses},
+    {"masks", 0, CLI_TEXT, "LIST", NULL, "ip: their subnet masks", take_masks},
+    {"gateways", 0, CLI_TEXT, "LIST", NULL, "ip: gateways", take_gateways},
+    {"servers", 0, CLI_TEXT, "LIST", NULL, "ip: name servers", take_servers},
+    {"dhcp", 0, CLI_FLAG, NULL, NULL, "ip: have the card ask for its address", take_dhcp},
+    {"json", 'j', CLI_FLAG, NULL, NULL, "for programs: list and ip as JSON", take_json},
+    {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
+    {0},
+};
+
+static void print_help(void)
+{
+    (void)puts("Usage: partita kvp NAME list [OPTION]...\n"
+               "       partita kvp NAME get KEY [OPTION]...\n"
+               "       partita kvp NAME set KEY VALUE [OPTION]...\n"
+               "       partita kvp NAME delete KEY [OPTION]...\n"
+               "       partita kvp NAME ip ADAPTER [OPTION]...\n"
+               "Read and write the key-value pairs that the guest of the running partition NAME\n"
+               "keeps, and the addresses of its network cards.\n");
+    cli_print_options(stdout, kvp_options);
+    (void)puts(
+        "\n"
+        "The pool auto is what the guest says of itself, as OSName; guest is written in the\n"
+        "guest, external by the host. ADAPTER is the address of a card to show, as\n"
+        "00-15-5D-00-00-01, and its id, as {GUID}, to set.\n"
+        "\n"
+        "Exit codes: 0 done, 1 no such key, or the guest could not, 2 usage, 5 no such\n"
+        "partition runs.\n"
+        "\n"
+        "Examples:\n"
+        "  partita kvp web list\n"
+        "  partita kvp web get OSName --pool auto\n"
+        "  partita kvp web set role frontend");
+}
+
+/* ---- list ---- */
+
+static int list_pool(const char *name, const char *pool, json_t *array)
+{
+    struct control_request request = {.verb = CONTROL_KVP_LIST};
+    struct control_reply reply;
+    size_t index = 0;
+    json_t *pair = NULL;
+
+    (void)strcpy(request.pool, pool);
+    int code = order_send("kvp", name, &request, &reply);
+    if (code == 0) {
+        json_array_foreach(reply.result, index, pair)
+        {
+            (void)json_object_set_new(pair, "pool", json_string(pool));
+            (void)json_array_append(array, pair);
+        }
+    }
+    control_reply_release(&reply);
+    return code;
+}
+
+static void print_pairs(const json_t *array)
+{
+    size_t index = 0;
+    json_t *pair = NULL;
+
+    json_array_foreach(array, index, pair)
+    {
+        const char *key = json_string_value(json_object_get(pair, "key"));
+        const char *value = json_string_value(json_object_get(pair, "value"));
+        (void)printf("%-14s ", json_string_value(json_object_get(pair, "pool")));
+        order_print_text(key != NULL ? key : "");
+        (void)printf("=");
+        order_print_text(value != NULL ? value : "");
+        (void)putchar('\n');
+    }
+}
+
+static int list(const struct kvp_command *command, const char *name)
+{
+    json_t *array = json_array();
+    int code = 0;
+
+    for (unsigned i = 0; code == 0 && i < POOL_COUNT; i++) {
+        if (command->pool == NULL || command->pool == pools[i])
+            code = list_pool(name, pools[i], array);
+    }
+    if (code == 0 && command->json)
+        return order_print_json("kvp", array);
+    if (code == 0)
+        print_pairs(array);
+    json_decref(array);
+    return code;
+}
+
+/* ---- the others ---- */
+
+static void print_field(const json_t *result, const char *title, const char *key)
+{
+    const char *text = json_string_value(json_object_get(result, key));
+
+    (void)printf("%-10s", title);
+    order_print_text(text != NULL ? text : "");
+    (void)putchar('\n');
+}
+
+static int print_addresses(const json_t *result)
+{
+    (void)printf("%-10s%s\n",
+                 "DHCP:", json_is_true(json_object_get(result, "dhcp")) ? "yes" : "no");
+    print_field(result, "Addresses:", "addresses");
+    print_field(result, "Masks:", "masks");
+    print_field(result, "Gateways:", "gateways");
+    print_field(result, "Servers:", "servers");
+    return 0;
+}
+
+static int perform(const struct kvp_command *command, const char *name)
+{
+    struct control_reply reply;
+    int code = order_send("kvp", name, &command->request, &reply);
+
+    if (code == 0 && command->request.verb == CONTROL_KVP_GET) {
+        const char *value = json_string_value(json_object_get(reply.result, "value"));
+        order_print_text(value != NULL ? value : "");
+        (void)putchar('\n');
+    } else if (code == 0 && command->request.verb == CONTROL_IP_GET) {
+        code = command->json ? order_print_json("kvp", json_incref(reply.result))
+                             : print_addresses(reply.result);
+    }
+    control_reply_release(&reply);
+    return code;
+}
+
+static const struct {
+    const char *name, *usage;
+    unsigned words;
+    enum control_verb verb;
+} verbs[] = {
+    {"list", "NAME list", 2, CONTROL_KVP_LIST},
+    {"get", "NAME get KEY", 3, CONTROL_KVP_GET},
+    {"set", "NAME set KEY VALUE", 4, CONTROL_KVP_SET},
+    {"delete", "NAME delete KEY", 3, CONTROL_KVP_DELETE},
+    {"ip", "NAME ip ADAPTER", 3, CONTROL_IP_GET},
+};
+enum { VERB_COUNT = sizeof(verbs) / sizeof(verbs[0]) };
+
+static int fill(struct kvp_command *command, enum control_verb verb)
+{
+    struct control_request *request = &command->request;
+    const char *const *words = command->words.words;
+    int code = 0;
+
+    request->verb = verb;
+    (void)strcpy(request->pool, command->pool != NULL ? command->pool : "external");
+    if (verb == CONTROL_IP_GET) {
+        request->verb = command->sets_addresses ? CONTROL_IP_SET : CONTROL_IP_GET;
+        return take_text("ADAPTER", words[2], request->adapter, sizeof(request->adapter));
+    }
+    if (verb != CONTROL_KVP_LIST)
+        code = take_text("KEY", words[2], request->key, sizeof(request->key));
+    if (code == 0 && verb == CONTROL_KVP_SET)
+        code = take_text("VALUE", words[3], request->value, sizeof(request->value));
+    return code;
+}
+
+static int carry_out(struct kvp_command *command)
+{
+    unsigned i = 0;
+    const char *verb = command->words.count > 1 ? command->words.words[1] : "";
+
+    while (i < VERB_COUNT && strcmp(verbs[i].name, verb) != 0)
+        i++;
+    if (i == VERB_COUNT) {
+        cli_error(
+            "kvp: NAME, and list, get, set, delete or ip is wanted; try 'partita kvp --help'");
+        return CLI_EXIT_USAGE;
+    }
+    int code = order_check_words(&command->words, verbs[i].words, "kvp", verbs[i].usage);
+    if (code == 0)
+        code = fill(command, verbs[i].verb);
+    if (code != 0)
+        return code;
+    return verbs[i].verb == CONTROL_KVP_LIST ? list(command, command->words.words[0])
+                                             : perform(command, command->words.words[0]);
+}
+
+int kvp_main(int argc, char **argv)
+{
+    struct kvp_command command = {.pool = NULL};
+    int code = cli_parse_words(kvp_options, argc, argv, &command, take_word);
+
+    if (code == 0 && command.help) {
+        print_help();
+        return 0;
+    }
+    return code != 0 ? code : carry_out(&command);
+}
