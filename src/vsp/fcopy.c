@@ -68,12 +68,15 @@ static bool ask(struct fcopy *fcopy, enum phase phase, uint32_t operation, size_
     return ic_request(fcopy->ic, fcopy->body, length, TIMEOUT_NS) == 0;
 }
 
-/* The guest removes the file. Its driver hands on a whole message of a write, whatever it is. */
+/*
+ * The guest removes the file. Here and at the end the message is only as long as it must be: Linux'
+ * driver refuses its daemon what would not fit into a message of a write, its own headers counted.
+ */
 static void cancel(struct fcopy *fcopy, int error)
 {
     fcopy->error = error;
     memset(fcopy->body, 0, sizeof(fcopy->body));
-    (void)ask(fcopy, CANCELLING, OPERATION_CANCEL, WRITE_BODY);
+    (void)ask(fcopy, CANCELLING, OPERATION_CANCEL, HEADER);
 }
 
 static void complete(struct fcopy *fcopy)
@@ -85,7 +88,7 @@ static void complete(struct fcopy *fcopy)
         return;
     }
     memset(fcopy->body, 0, sizeof(fcopy->body));
-    (void)ask(fcopy, COMPLETING, OPERATION_COMPLETE, WRITE_BODY);
+    (void)ask(fcopy, COMPLETING, OPERATION_COMPLETE, HEADER);
 }
 
 static void write_piece(struct fcopy *fcopy)

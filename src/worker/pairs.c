@@ -56,10 +56,9 @@ static void pair_answered(void *owner, int error, const struct kvp_request *answ
 {
     struct serve_call *call = owner;
 
+    (void)answer;
     if (error < 0)
         serve_refuse(call, error, "%s", reason->text);
-    else if (answer->operation == KVP_GET)
-        answer_with(call, json_pack("{s:s}", "value", answer->value));
     else
         serve_confirm(call);
 }
@@ -92,17 +91,15 @@ void perform_kvp(void *owner, const struct control_request *request, struct serv
 
     if (kvp == NULL || !find_pool(request, &pool, call))
         return;
-    /* The guest makes these up when they are listed. */
-    if (pool == KVP_POOL_AUTO && request->verb == CONTROL_KVP_GET) {
+    /* Linux' daemon copies no byte of the value when it is asked for a key. */
+    if (request->verb == CONTROL_KVP_GET) {
         perform_kvp_list(owner, request, call);
         return;
     }
     struct kvp_request *wanted = new_request(call);
     if (wanted == NULL)
         return;
-    wanted->operation = request->verb == CONTROL_KVP_GET   ? KVP_GET
-                        : request->verb == CONTROL_KVP_SET ? KVP_SET
-                                                           : KVP_DELETE;
+    wanted->operation = request->verb == CONTROL_KVP_SET ? KVP_SET : KVP_DELETE;
     wanted->pool = pool;
     (void)snprintf(wanted->key, sizeof(wanted->key), "%s", request->key);
     (void)snprintf(wanted->value, sizeof(wanted->value), "%s", request->value);
