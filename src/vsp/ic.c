@@ -108,7 +108,7 @@ static void negotiate(struct ic *ic)
 
 bool ic_is_ready(const struct ic *ic)
 {
-    return ic->phase == IC_PHASE_READY;
+    return ic->phase == IC_PHASE_READY && ic->wanted;
 }
 
 uint32_t ic_version(const struct ic *ic)
@@ -118,7 +118,7 @@ uint32_t ic_version(const struct ic *ic)
 
 int ic_request(struct ic *ic, const void *body, size_t length, uint64_t timeout_ns)
 {
-    if (ic->phase != IC_PHASE_READY)
+    if (!ic_is_ready(ic))
         return -ENOTCONN;
     if (ic->asking || ic->unsent > 0)
         return -EBUSY;
@@ -138,6 +138,7 @@ static void time_out(void *owner)
     if (!ic->asking)
         return;
     ic->asking = false;
+    ic->unsent = 0; /* what did not go out yet must not later */
     ic->silent = true;
     ic->silences++;
     if (ic->kind->silent != NULL)
@@ -245,6 +246,7 @@ static int opened(void *owner, struct vmbus_channel *channel)
 
     (void)channel;
     ic->phase = IC_PHASE_OPENED;
+    ic->was_open = true;
     return 0;
 }
 
@@ -334,6 +336,7 @@ static void settle(void *owner)
         return;
     }
     ic->offered_ns = now;
+    ic->was_open = false;
     ic->settled_ns = now;
 }
 

@@ -68,6 +68,7 @@ void ic_destroy(struct ic *ic);
  * later: a guest that has not taken an offer in yet suffers from its end. It starts withdrawn.
  */
 void ic_enable(struct ic *ic, bool enabled);
+/* False also while it is about to be withdrawn. */
 bool ic_is_ready(const struct ic *ic);
 /* The version of the service's messages; 0: none is agreed on. */
 uint32_t ic_version(const struct ic *ic);
@@ -87,6 +88,7 @@ enum ic_state {
     IC_STATE_LEAVING,  /* withdrawn, or about to be */
     IC_STATE_WAITING,  /* the guest has had no time yet to open it */
     IC_STATE_UNOPENED, /* it has had the time */
+    IC_STATE_CLOSED,   /* the guest had it open before */
     IC_STATE_ASKED,    /* which versions it speaks */
     IC_STATE_MISMATCH, /* none of ours */
     IC_STATE_RUNNING,

@@ -23,6 +23,7 @@ struct ic {
     uint64_t settled_ns, offered_ns;
     struct loop_timer *pace, *timeout, *reader;
     enum ic_phase phase;
+    bool was_open; /* since it was offered */
     bool restored; /* from saved state: goes on when VMBus opens it */
     uint32_t framework, version;
     uint8_t transaction;

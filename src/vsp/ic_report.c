@@ -16,6 +16,7 @@ const char *ic_state_name(enum ic_state state)
         [IC_STATE_LEAVING] = "leaving",
         [IC_STATE_WAITING] = "waiting for the guest",
         [IC_STATE_UNOPENED] = "offered but never opened",
+        [IC_STATE_CLOSED] = "closed by the guest",
         [IC_STATE_ASKED] = "negotiating",
         [IC_STATE_MISMATCH] = "protocol mismatch",
         [IC_STATE_RUNNING] = "running",
@@ -28,6 +29,8 @@ static enum ic_state unopened_state(const struct ic *ic)
 {
     if (!ic->wanted)
         return ic->channel != NULL ? IC_STATE_LEAVING : IC_STATE_DISABLED;
+    if (ic->was_open)
+        return IC_STATE_CLOSED;
     bool had_time = ic->channel != NULL && vmbus_version(ic->host.vmbus) != 0 &&
                     ic->host.now() - ic->offered_ns > PATIENCE_NS;
     return had_time ? IC_STATE_UNOPENED : IC_STATE_WAITING;
@@ -66,6 +69,9 @@ static void advise(const struct ic *ic, enum ic_state state, char *ret, size_t s
     case IC_STATE_WAITING:
         if (vmbus_version(ic->host.vmbus) == 0)
             (void)snprintf(ret, size, "the guest does not use VMBus, or not yet");
+        break;
+    case IC_STATE_CLOSED:
+        (void)snprintf(ret, size, "the guest has closed it: is hv_utils loaded there?");
         break;
     case IC_STATE_ASKED:
         (void)snprintf(ret, size,

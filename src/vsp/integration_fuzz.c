@@ -24,7 +24,8 @@ static const uint8_t classes[INTEGRATION_COUNT] = {0x39, 0x31, 0x30, 0xe7, 0x29,
 static struct fuzz_input in;
 static struct integration *services;
 static unsigned under_way;
-static uint64_t frozen_since; /* 0: no request to freeze, or one to thaw after it */
+static uint64_t frozen_since; /* the request to freeze; 0: none, or one to thaw after it */
+static bool cramped;          /* the guest left no room for a request to thaw */
 static struct ic_message message;
 
 static void require(bool condition)
@@ -108,7 +109,10 @@ static void ask(uint8_t choice)
                                       ended, NULL, NULL) == 0;
         break;
     case 1:
-        under_way += vss_freeze(services->vss, ended, NULL, NULL) == 0;
+        if (vss_freeze(services->vss, ended, NULL, NULL) == 0) {
+            under_way++;
+            frozen_since = ic_guest_now();
+        }
         break;
     case 2:
         under_way += vss_thaw(services->vss, ended, NULL, NULL) == 0;
@@ -136,11 +140,8 @@ static void ask(uint8_t choice)
 
 static void look_at_request(unsigned service)
 {
-    if (service != INTEGRATION_VSS || get_le16(message.bytes + 12) == 0)
-        return;
-    if (ic_guest_body(&message)[0] == 5)
-        frozen_since = ic_guest_now();
-    else if (ic_guest_body(&message)[0] == 6)
+    if (service == INTEGRATION_VSS && get_le16(message.bytes + 12) != 0 &&
+        ic_guest_body(&message)[0] == 6)
         frozen_since = 0;
 }
 
@@ -174,6 +175,8 @@ static void connect(unsigned service, struct vmbus_channel *channel)
                                                          IC_VERSION(4, 0), IC_VERSION(4, 0),
                                                          IC_VERSION(5, 0), IC_VERSION(1, 1)};
 
+    ic_guest_close(channel); /* else the next message may be another */
+    frozen_since = service == INTEGRATION_VSS ? 0 : frozen_since;
     ic_guest_open(channel);
     (void)ic_guest_negotiate(channel, IC_VERSION(3, 0), versions[service]);
 }
@@ -222,7 +225,8 @@ static void check_frozen(void)
 
     while (channel != NULL && ic_guest_take(channel, &message))
         look_at_request(INTEGRATION_VSS);
-    require(frozen_since == 0 || ic_guest_now() - frozen_since <= UINT64_C(10) * NS_PER_SECOND);
+    require(frozen_since == 0 || channel == NULL || cramped ||
+            ic_guest_now() - frozen_since <= UINT64_C(10) * NS_PER_SECOND);
 }
 
 static void act(uint8_t action)
@@ -240,6 +244,7 @@ static void act(uint8_t action)
         break;
     case 2:
         ic_guest_set_room(choice % IC_GUEST_QUEUE);
+        cramped |= choice % IC_GUEST_QUEUE < 3;
         break;
     case 3:
         look();
@@ -263,6 +268,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     in = (struct fuzz_input){bytes, length};
     under_way = 0;
     frozen_since = 0;
+    cramped = false;
     require(integration_create(ic_guest_start(), &clocks, INTEGRATION_ALL, &services) == 0);
     for (unsigned i = 0; i < ACTIONS && in.left > 0; i++)
         act((uint8_t)fuzz_take(&in, 1));
