@@ -62,11 +62,11 @@ const struct cli_option copy_options[] = {
 
 static void print_help(void)
 {
-    (void)puts(
-        "Usage: partita copy FILE NAME:PATH [OPTION]...\n"
-        "Copy a file of the host into the guest of the running partition NAME, by its file\n"
-        "copy service. PATH is absolute; when it ends with '/', the file keeps its name. The\n"
-        "guest confirms each piece; Ctrl-C calls the copy off, and the guest removes the file.\n");
+    (void)puts("Usage: partita copy FILE NAME:PATH [OPTION]...\n"
+               "Copy a file of the host into the guest of the running partition NAME, by its\n"
+               "file copy service. PATH is absolute; when it ends with '/', the file keeps its\n"
+               "name. The guest confirms each piece; Ctrl-C calls the copy off, and the guest\n"
+               "removes the file.\n");
     cli_print_options(stdout, copy_options);
     (void)puts("\n"
                "Exit codes: 0 the guest has all of it, 1 refused or failed, 2 usage, 3 no such\n"

@@ -36,12 +36,11 @@ const struct cli_option freeze_options[] = {
 
 static void print_help(void)
 {
-    (void)puts(
-        "Usage: partita freeze NAME [OPTION]...\n"
-        "Have the guest of the running partition NAME write all to its disks and freeze its\n"
-        "file systems, so that a copy of the disks is whole. It returns when that is so. Ten\n"
-        "seconds after it began they are thawed in any case; a later --thaw fails then, as\n"
-        "what was copied may not be whole.\n");
+    (void)puts("Usage: partita freeze NAME [OPTION]...\n"
+               "Have the guest of the running partition NAME write all to its disks and freeze\n"
+               "its file systems, so that a copy of the disks is whole. It returns when that is\n"
+               "so. Ten seconds after it began they are thawed in any case; a later --thaw fails\n"
+               "then, as what was copied may not be whole.\n");
     cli_print_options(stdout, freeze_options);
     (void)puts("\n"
                "Exit codes: 0 done, 1 the guest could not, or was thawed before, 2 usage, 5 no\n"

@@ -77,17 +77,16 @@ static void print_help(void)
                "enabled, what its guest makes of it, the version that they agreed on against the\n"
                "newest, when the guest last said something, and what to do where that is wrong.\n");
     cli_print_options(stdout, integration_options);
-    (void)puts(
-        "\n"
-        "The services: heartbeat, shutdown, timesync (the host's time), kvp (key-value\n"
-        "pairs), vss (freezing), fcopy (file copy).\n"
-        "\n"
-        "Exit codes: 0 done, 1 the partition refused or does not answer, 2 usage, 5 no such\n"
-        "partition runs.\n"
-        "\n"
-        "Examples:\n"
-        "  partita integration web\n"
-        "  partita integration web --enable fcopy");
+    (void)puts("\n"
+               "The services: heartbeat, shutdown, timesync (the host's time), kvp (key-value\n"
+               "pairs), vss (freezing), fcopy (file copy).\n"
+               "\n"
+               "Exit codes: 0 done, 1 the partition refused or does not answer, 2 usage, 5 no\n"
+               "such partition runs.\n"
+               "\n"
+               "Examples:\n"
+               "  partita integration web\n"
+               "  partita integration web --enable fcopy");
 }
 
 static const char *text_of(const json_t *service, const char *key)

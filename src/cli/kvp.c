@@ -106,19 +106,18 @@ static void print_help(void)
                "Read and write the key-value pairs that the guest of the running partition NAME\n"
                "keeps, and the addresses of its network cards.\n");
     cli_print_options(stdout, kvp_options);
-    (void)puts(
-        "\n"
-        "The pool auto is what the guest says of itself, as OSName; guest is written in the\n"
-        "guest, external by the host. ADAPTER is the address of a card to show, as\n"
-        "00-15-5D-00-00-01, and its id, as {GUID}, to set.\n"
-        "\n"
-        "Exit codes: 0 done, 1 no such key, or the guest could not, 2 usage, 5 no such\n"
-        "partition runs.\n"
-        "\n"
-        "Examples:\n"
-        "  partita kvp web list\n"
-        "  partita kvp web get OSName --pool auto\n"
-        "  partita kvp web set role frontend");
+    (void)puts("\n"
+               "The pool auto is what the guest says of itself, as OSName; guest is written in\n"
+               "the guest, external by the host. ADAPTER is the address of a card to show, as\n"
+               "00:15:5D:00:00:01, and its id, as {GUID}, to set.\n"
+               "\n"
+               "Exit codes: 0 done, 1 no such key, or the guest could not, 2 usage, 5 no such\n"
+               "partition runs.\n"
+               "\n"
+               "Examples:\n"
+               "  partita kvp web list\n"
+               "  partita kvp web get OSName --pool auto\n"
+               "  partita kvp web set role frontend");
 }
 
 /* ---- list ---- */

@@ -370,8 +370,8 @@ static void print_stop_help(void)
                "service or, when it has none, by its power button.\n");
     cli_print_options(stdout, stop_options);
     (void)puts("\n"
-               "Exit codes: 0 told, 1 the guest refused, or has neither service nor power button,\n"
-               "2 usage, 5 no such partition runs.\n"
+               "Exit codes: 0 told, 1 the guest refused, or has neither service nor power\n"
+               "button, 2 usage, 5 no such partition runs.\n"
                "\n"
                "Examples:\n"
                "  partita stop web\n"

@@ -245,11 +245,12 @@ static int put_names(const struct fcopy_job *job, uint8_t *body, struct reason *
 
     if (job->path[0] != '/' || slash[1] == '\0' || strlen(job->path) >= sizeof(folder))
         return reason_set(reason, -EINVAL, "the file's name in the guest is not an absolute path");
-    memcpy(folder, job->path, (size_t)(slash - job->path));
-    folder[slash - job->path] = '\0';
+    /* With its last slash: Linux' daemon makes folders as far as it finds one. */
+    memcpy(folder, job->path, (size_t)(slash + 1 - job->path));
+    folder[slash + 1 - job->path] = '\0';
     /* Each ends with a zero, which is there. */
-    if (utf16_encode(slash[1] != '\0' ? slash + 1 : "", body + START_NAME, NAME_BYTES - 2) < 0 ||
-        utf16_encode(folder[0] != '\0' ? folder : "/", body + START_FOLDER, NAME_BYTES - 2) < 0)
+    if (utf16_encode(slash + 1, body + START_NAME, NAME_BYTES - 2) < 0 ||
+        utf16_encode(folder, body + START_FOLDER, NAME_BYTES - 2) < 0)
         return reason_set(reason, -EINVAL, "the file's name in the guest is too long");
     return 0;
 }

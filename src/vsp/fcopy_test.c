@@ -100,7 +100,7 @@ static void file_goes_in_pieces(void **state)
     const uint8_t *body = ic_guest_body(message);
     assert_int_equal(message->length, 28 + 1088);
     assert_memory_equal(body + 36, "b\0c\0\0", 6);
-    assert_memory_equal(body + 556, "/\0a\0\0", 6);
+    assert_memory_equal(body + 556, "/\0a\0/\0\0", 8);
     assert_int_equal(get_le32(body + 1076), 2);
     assert_int_equal(get_le64(body + 1080), FCOPY_PIECE + last);
     ic_guest_answer(ic_guest_find(), message, 0);
