@@ -143,7 +143,9 @@ static void begin(struct cpu *cpu, struct block *block, unsigned index)
 static int handle(struct cpu *cpu, const struct op *op)
 {
     op_fn handler = __atomic_load_n(&op->run, __ATOMIC_RELAXED);
-    return handler(cpu, op);
+    int step = handler(cpu, op);
+    cpu->stats.handled += step != STEP_FAULT && step != STEP_EXIT;
+    return step;
 }
 
 static bool is_interpreted(const struct block *block, unsigned index)
