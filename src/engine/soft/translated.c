@@ -92,6 +92,8 @@ static const uint8_t *go_on(struct cpu *cpu, struct link *link)
     return to->entry_saved; /* without a poll: one block is run whatever is pending */
 }
 
+_Thread_local const struct translator *translated_by __attribute__((tls_model("initial-exec")));
+
 int translated_enter(struct cpu *cpu, struct translation *translation)
 {
     const struct code_cache *code = cpu->partition->code;
@@ -102,7 +104,9 @@ int translated_enter(struct cpu *cpu, struct translation *translation)
     cpu->stats.entries++;
     uint64_t start = stats_now(&cpu->stats);
     uint64_t helpers = cpu->stats.in_helpers;
+    translated_by = code->translator;
     int step = code->enter(cpu, translation->entry_saved);
+    translated_by = NULL;
     stats_add(&cpu->stats, start + (cpu->stats.in_helpers - helpers), &cpu->stats.in_translated);
     return step;
 }
