@@ -156,7 +156,7 @@ static void mapping_of(const void *address, char ret[512])
 static void watched_code_lies_in_no_file(void **state)
 {
     static struct soft_partition partition;
-    static struct code_cache cache = {.arena_size = 16 << 20, .partition = &partition};
+    static struct code_cache cache = {.host_size = 16 << 20, .partition = &partition};
     (void)state;
     struct watched watched = {0};
     struct translator *translator = NULL;
