@@ -7,7 +7,7 @@
 
 #include "forms.h"
 #include "layout.h"
-#include "rng.h"
+#include "tests/harness/rng.h"
 
 enum build_kind {
     BUILD_FORM,     /* one instruction of a known form */

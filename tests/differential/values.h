@@ -6,7 +6,7 @@
 #define DIFFERENTIAL_VALUES_H
 
 #include "layout.h"
-#include "rng.h"
+#include "tests/harness/rng.h"
 
 /* Where in the data pages (from DIFF_RW0) lie images that XRSTOR, FXRSTOR and FRSTOR accept. */
 enum { VALUES_IMAGES = 4, VALUES_IMAGE_FIRST = 0x400, VALUES_IMAGE_STEP = 0x340 };

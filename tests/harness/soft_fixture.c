@@ -84,7 +84,7 @@ static void put_tables(struct guest *guest)
     put64(guest, PML4_AT, PDPT_AT | TABLE);
     put64(guest, PDPT_AT, PD_AT | TABLE);
     put64(guest, PD_AT, PT_AT | TABLE);
-    for (uint64_t i = 1; i < GUEST_RAM >> 21; i++)
+    for (uint64_t i = 1; i < guest->size >> 21; i++)
         put64(guest, PD_AT + i * 8, i << 21 | LARGE);
     put64(guest, PD_AT + (MMIO_LINEAR >> 21) * 8, MMIO_GPA | LARGE);
     for (uint64_t i = 0; i < 512; i++)
@@ -115,7 +115,7 @@ static void fill_memory(struct guest *guest)
 
 void guest_reset(struct guest *guest)
 {
-    must(mem_fill(guest->mem, 0, 0, GUEST_RAM) == 0, "no RAM to fill");
+    must(mem_fill(guest->mem, 0, 0, guest->size) == 0, "no RAM to fill");
     fill_memory(guest);
     for (unsigned i = 0; i < guest->count; i++) {
         cpu_reset(guest->cpus[i], false);
@@ -125,25 +125,38 @@ void guest_reset(struct guest *guest)
     }
 }
 
-struct guest *guest_create_with(unsigned vcpus, enum engine_translate translate)
+static struct guest *make_guest(uint64_t ram, struct engine_config config)
 {
     struct reason reason;
     struct guest *guest = calloc(1, sizeof(*guest));
-    must(guest != NULL && vcpus <= GUEST_CPUS, "no memory");
-    must(mem_create(GUEST_RAM, UINT64_C(0xc0000000), &guest->mem) == 0, "no guest memory");
+    must(guest != NULL && config.vcpu_count <= GUEST_CPUS, "no memory");
+    must(mem_create(ram, UINT64_C(0xc0000000), &guest->mem) == 0, "no guest memory");
     guest->ram = mem_base(guest->mem);
-    struct engine_config config = {.mem = guest->mem,
-                                   .vcpu_count = vcpus,
-                                   .cpu_level = ENGINE_CPU_HOST,
-                                   .translate = translate};
+    guest->size = ram;
+    config.mem = guest->mem;
+    config.cpu_level = ENGINE_CPU_HOST;
     must(soft_engine.partition_create(&config, &guest->partition, &reason) == 0, "no partition");
     /* Its first member, see soft.c. */
     guest->soft = (struct soft_partition *)(void *)guest->partition;
     fill_memory(guest);
-    make_vcpus(guest, vcpus);
-    for (unsigned i = 0; i < vcpus; i++)
+    make_vcpus(guest, config.vcpu_count);
+    for (unsigned i = 0; i < config.vcpu_count; i++)
         guest_use_long(guest, i);
     return guest;
+}
+
+struct guest *guest_create_with(unsigned vcpus, enum engine_translate translate)
+{
+    struct engine_config config = {.vcpu_count = vcpus, .translate = translate};
+    return make_guest(GUEST_RAM, config);
+}
+
+struct guest *guest_create_small(uint64_t ram, enum engine_translate translate)
+{
+    enum { CODE_MEMORY = 48 << 20 };
+    struct engine_config config = {
+        .vcpu_count = 1, .translate = translate, .code_memory = CODE_MEMORY};
+    return make_guest(ram, config);
 }
 
 struct guest *guest_create(unsigned vcpus)

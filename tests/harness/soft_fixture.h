@@ -62,6 +62,7 @@ enum {
 struct guest {
     struct mem *mem;
     uint8_t *ram;
+    uint64_t size; /* of RAM */
     struct engine_partition *partition;
     struct soft_partition *soft;
     unsigned count;
@@ -82,6 +83,8 @@ struct guest {
 struct guest *guest_create(unsigned vcpus);
 /* The same, with a say in which of its code is translated. */
 struct guest *guest_create_with(unsigned vcpus, enum engine_translate translate);
+/* The same with other RAM than GUEST_RAM, of one vCPU, and little memory for its code. */
+struct guest *guest_create_small(uint64_t ram, enum engine_translate translate);
 void guest_destroy(struct guest *guest);
 /* RAM as after creation, and all vCPUs as after power-on. */
 void guest_reset(struct guest *guest);

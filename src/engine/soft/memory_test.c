@@ -365,11 +365,39 @@ static void stack_of_16_bits_wraps(void **state)
     assert_int_equal(g->exit.kind, ENGINE_EXIT_SHUTDOWN);
 }
 
+/* ARPL reads first: Intel SDM vol. 2A leaves open which access a page fault tells of. */
+static void arpl_faults_as_a_read_unless_only_writing_is_refused(void **state)
+{
+    enum { READ_ONLY = DATA_AT + 0x1000, ABSENT = DATA_AT + 0x2000, PF_OF_WRITE = 3 };
+    struct guest *g = *state;
+    g->cpu->segment[SEGMENT_CS].attributes &= (uint16_t)~SEGMENT_L;
+    g->cpu->segment[SEGMENT_CS].attributes |= SEGMENT_DB;
+    cpu_mode_changed(g->cpu);
+    guest_map(g, READ_ONLY, READ_ONLY | PAGE_P);
+    guest_map(g, ABSENT, 0);
+    PLACE(g, CODE_AT, "\x63\x0b"); /* arpl [ebx], cx */
+    g->cpu->gpr[GPR_RCX] = 3;
+    g->cpu->gpr[GPR_RBX] = ABSENT;
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run_to_port(g), VECTOR_PF);
+    assert_int_equal(guest_frame(g, 0), 0);
+    guest_use_long(g, 0);
+    g->cpu->segment[SEGMENT_CS].attributes &= (uint16_t)~SEGMENT_L;
+    g->cpu->segment[SEGMENT_CS].attributes |= SEGMENT_DB;
+    cpu_mode_changed(g->cpu);
+    g->cpu->gpr[GPR_RCX] = 3;
+    g->cpu->gpr[GPR_RBX] = READ_ONLY;
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run_to_port(g), VECTOR_PF);
+    assert_int_equal(guest_frame(g, 0), PF_OF_WRITE);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(arpl_faults_as_a_read_unless_only_writing_is_refused),
         TEST(word_across_pages_that_lie_apart),
         TEST(fault_of_second_page_leaves_first_page_alone),
         TEST(faulting_instruction_changes_no_register),

@@ -142,6 +142,7 @@ int op_ret(struct cpu *cpu, const struct op *op)
 /* Behind the last instruction of a block. */
 int op_leave_block(struct cpu *cpu, const struct op *op)
 {
+    cpu->stats.handled--; /* it is no instruction */
     cpu->rip = op_next_rip(cpu, op);
     return STEP_JUMP;
 }
@@ -154,6 +155,7 @@ int op_stale(struct cpu *cpu, const struct op *op)
     if (block->behind_sti != 0 && op == &block->op[block->behind_sti])
         cpu->shadow = SHADOW_STI;
     cpu->rip = op_rip(cpu, op);
+    cpu->stats.handled--;
     return STEP_JUMP;
 }
 

@@ -169,13 +169,27 @@ int op_verw(struct cpu *cpu, const struct op *op)
     return verify(cpu, op, true);
 }
 
+/* Processors read before they write: a page fault tells of the read if that faults, too. */
+static int begin_adjust(struct cpu *cpu, uint64_t linear, void **ret)
+{
+    int step = memory_begin(cpu, linear, 2, ACCESS_WRITE, ret);
+    if (step != STEP_FAULT || cpu->fault.vector != VECTOR_PF)
+        return step;
+    uint64_t unused;
+    struct fault of_write = cpu->fault;
+    step = linear_read(cpu, linear, 2, ACCESS_READ, &unused);
+    if (step == STEP_NEXT)
+        cpu->fault = of_write;
+    return step == STEP_NEXT ? STEP_FAULT : step;
+}
+
 static int adjust_memory(struct cpu *cpu, const struct op *op, unsigned rpl, bool *ret_lower)
 {
     void *memory;
     uint64_t linear;
     int step = operand_linear(cpu, op, 2, ACCESS_WRITE, &linear);
     if (step == STEP_NEXT)
-        step = memory_begin(cpu, linear, 2, ACCESS_WRITE, &memory);
+        step = begin_adjust(cpu, linear, &memory);
     if (step != STEP_NEXT)
         return step;
     uint8_t *low = memory; /* RPL is in the first byte */

@@ -203,6 +203,11 @@ int run_find_block(struct cpu *cpu, struct block **ret)
     return STEP_NEXT;
 }
 
+static bool has_completed(int step)
+{
+    return step != STEP_FAULT && step != STEP_EXIT;
+}
+
 /* Run a block to where a handler stops it; RIP is exact afterwards. */
 static int run_ops(struct cpu *cpu, struct block *block)
 {
@@ -218,6 +223,7 @@ static int run_ops(struct cpu *cpu, struct block *block)
             break;
     }
     stats_add(&cpu->stats, start, &cpu->stats.in_interpreter);
+    cpu->stats.handled += (uint64_t)(op - block->op) + (has_completed(step) ? 1 : 0);
     if (step == STEP_FAULT || step == STEP_EXIT)
         cpu->rip = op_rip(cpu, op);
     return step;

@@ -532,11 +532,27 @@ static void limit_of_the_code_segment_counts_at_each_run(void **state)
     assert_int_equal(guest_read32(g, g->cpu->gpr[GPR_RSP] + 4), CODE_AT + 2);
 }
 
+/* What the fuzzer takes for the number of instructions. */
+static void interpreted_instructions_that_complete_are_counted(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create_with(1, ENGINE_TRANSLATE_NEVER);
+    const uint64_t *handled = &g->cpu->stats.handled;
+    PLACE(g, CODE_AT, "\x90\xff\xc0\xeb\x00\x90\x0f\x0b"); /* nop; inc; jmp +0; nop; ud2 */
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run_to_port(g), VECTOR_UD);
+    assert_int_equal(*handled, 4);                          /* not UD2, nor the handler's OUT */
+    assert_int_equal(guest_run(g), ENGINE_EXIT_PORT_WRITE); /* again, behind OUT and IRET */
+    assert_int_equal(*handled, 6);
+    guest_destroy(g);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup, guest_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(interpreted_instructions_that_complete_are_counted),
         TEST(interrupt_waits_for_if),
         TEST(sti_holds_interrupts_back_for_one_instruction),
         TEST(sti_with_if_set_holds_nothing_back),

@@ -18,6 +18,7 @@ void stats_sum(struct cpu_stats *sum, const struct cpu_stats *one)
 {
     sum->entries += one->entries;
     sum->blocks += one->blocks;
+    sum->handled += one->handled;
     sum->interpreted += one->interpreted;
     sum->refused += one->refused;
     sum->asked += one->asked;
@@ -86,7 +87,8 @@ void stats_print(const struct soft_partition *partition, FILE *to)
                   sum->interpreted, sum->refused, sum->asked);
     (void)fprintf(to,
                   "engine: %" PRIu64 " entries into translated code, %" PRIu64
-                  " blocks interpreted, %" PRIu64 " TLB misses, %" PRIu64 " looks at events\n",
-                  sum->entries, sum->blocks, sum->fills, sum->services);
+                  " blocks interpreted, %" PRIu64 " instructions by handlers, %" PRIu64
+                  " TLB misses, %" PRIu64 " looks at events\n",
+                  sum->entries, sum->blocks, sum->handled, sum->fills, sum->services);
     print_exits(sum, to);
 }

@@ -19,6 +19,7 @@ struct cpu_stats {
     bool timed;
     uint64_t entries;     /* into translated code, from the run loop */
     uint64_t blocks;      /* run by the interpreter */
+    uint64_t handled;     /* instructions that handlers completed, in both */
     uint64_t interpreted; /* instructions of translated blocks that always are */
     uint64_t refused;     /* … whose check failed: TLB, vector units, jump table */
     uint64_t asked;       /* links not yet set, and addresses not in the jump table */

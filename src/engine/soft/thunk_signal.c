@@ -53,7 +53,8 @@ static void handle(int signal, siginfo_t *info, void *context)
     uint64_t next;
     /* A page fault there is the host's memory missing, nothing the guest did. */
     bool in_thunk = regs[REG_TRAPNO] != TRAP_PAGE_FAULT && thunk_contains(rip, &next);
-    bool translated = regs[REG_TRAPNO] != TRAP_PAGE_FAULT && translator_contains(rip, &next);
+    bool translated =
+        regs[REG_TRAPNO] != TRAP_PAGE_FAULT && translator_contains(translated_by, rip, &next);
     if (!in_thunk && !translated) {
         chain(signal, info, context);
         return;

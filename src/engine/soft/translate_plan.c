@@ -257,12 +257,12 @@ static void plan_flags(struct plan *plan)
 }
 
 /* Behind the block nothing is known: all flags count as needed there. */
-static void plan_lives(struct plan *plan, unsigned count)
+static void plan_lives(struct plan *plan, unsigned count, bool all)
 {
     bool needed = true;
     for (unsigned i = count; i-- > 0;) {
         plan[i].flags_needed_after = needed;
-        if (plan[i].kills_flags)
+        if (plan[i].kills_flags && !all)
             needed = false;
         if (plan[i].reads_flags)
             needed = true;
@@ -310,6 +310,6 @@ void plan_block(struct work *work)
 {
     for (unsigned i = 0; i < work->block->count; i++)
         plan_op(work, i, &work->plan[i]);
-    plan_lives(work->plan, work->block->count);
+    plan_lives(work->plan, work->block->count, work->translator->keeps_flags);
     plan_pointers(work->plan, work->block->count);
 }

@@ -285,6 +285,15 @@ static void flags_live_where_some_are_kept_or_read(void **state)
     expect_flags("10");
 }
 
+/* For tests that compare what the manual leaves to a translation. */
+static void no_flags_die_where_all_are_to_be_kept(void **state)
+{
+    struct guest *g = *state;
+    g->soft->code->translator->keeps_flags = true;
+    PLAN(g, "\x89\xc8\x01\xc8\x89\xc1\x83\xe8\x01\x89\xc2", &work);
+    expect_flags("11111");
+}
+
 /* The interpreter wants all of them, and leaves them all. */
 static void interpreted_instructions_read_flags(void **state)
 {
@@ -355,6 +364,7 @@ int main(void)
         TEST(accesses_tell_where_and_how_large_they_are),
         TEST(accesses_that_are_not_plain_have_no_base),
         TEST(flags_die_where_all_are_written),
+        TEST(no_flags_die_where_all_are_to_be_kept),
         TEST(flags_live_where_some_are_kept_or_read),
         TEST(interpreted_instructions_read_flags),
         TEST(pointers_are_left_to_the_next_that_sets_them),

@@ -38,6 +38,7 @@ struct translator {
     struct translation **made; /* by address of their code */
     _Atomic size_t made_count;
     ZydisDecoder decoder;
+    bool keeps_flags; /* for tests: no flags count as dead */
 };
 
 /* The address at which code is run that is written at `writable`. */

@@ -96,6 +96,8 @@ static const uint8_t *go_on(struct cpu *cpu, struct link *link)
     return to->entry_saved; /* without a poll: one block is run whatever is pending */
 }
 
+_Thread_local const struct translator *translated_by __attribute__((tls_model("initial-exec")));
+
 int translated_enter(struct cpu *cpu, struct translation *translation)
 {
     const struct code_cache *code = cpu->partition->code;
@@ -106,9 +108,11 @@ int translated_enter(struct cpu *cpu, struct translation *translation)
     cpu->stats.entries++;
     uint64_t start = stats_now(&cpu->stats);
     uint64_t helpers = cpu->stats.in_helpers;
+    translated_by = code->translator;
     lockstep_resume(cpu);
     int step = code->enter(cpu, translation->entry_saved);
     lockstep_pause(cpu);
+    translated_by = NULL;
     stats_add(&cpu->stats, start + (cpu->stats.in_helpers - helpers), &cpu->stats.in_translated);
     return step;
 }
@@ -152,8 +156,10 @@ static int handle(struct cpu *cpu, const struct op *op)
 {
     op_fn handler = __atomic_load_n(&op->run, __ATOMIC_RELAXED);
     int step = handler(cpu, op);
+    bool completed = step != STEP_FAULT && step != STEP_EXIT;
     bool real = op - cpu->block->op < cpu->block->count;
-    if (in_lockstep(cpu) && real && step != STEP_FAULT && step != STEP_EXIT)
+    cpu->stats.handled += completed;
+    if (in_lockstep(cpu) && real && completed)
         lockstep_completed(cpu);
     return step;
 }

@@ -101,8 +101,8 @@ void translator_link(struct cpu *cpu, struct link *link, struct translation *to)
 /* Under the code lock: nothing goes into the block any more. */
 void translator_withdraw(struct block *block);
 
-/* A host fault at `rip`: in a translation, with where to go on. Signal-safe. */
-bool translator_contains(uint64_t rip, uint64_t *ret_stub);
+/* A host fault at `rip`: in a translation, with where to go on. Signal-safe. NULL has none. */
+bool translator_contains(const struct translator *translator, uint64_t rip, uint64_t *ret_stub);
 
 /* The address lies in the translator's code; how many instructions of the guest begin there.
  * Signal-safe. */
@@ -112,6 +112,11 @@ bool translator_begins(const struct translator *translator, uint64_t rip, unsign
 
 /* Nothing but the next block is to be run next, were it not for what is pending. */
 bool translated_may_go_on(const struct cpu *cpu);
+
+/* Whose code this thread is in, for its signal handler; NULL: in none. No other thread's, which
+ * might be destroyed meanwhile. */
+extern _Thread_local const struct translator *translated_by
+    __attribute__((tls_model("initial-exec"))); /* read without a call: cpu.h, rule 2 */
 
 /* Run from the block's start until something stops it; a step, with cpu->rip exact. */
 int translated_run(struct cpu *cpu, struct translation *translation);

@@ -14,11 +14,8 @@
 #include "engine/soft/tlb.h"
 #include "engine/soft/translate_private.h"
 
-enum { MAX_TRANSLATORS = 64, MAX_MADE = 1 << 19 };
+enum { MAX_MADE = 1 << 19 };
 #define MADE_SIZE (MAX_MADE * sizeof(void *))
-
-/* For the signal handler. NULL = free. */
-static struct translator *_Atomic translators[MAX_TRANSLATORS];
 
 bool translator_is_possible(void)
 {
@@ -188,16 +185,6 @@ static int map_code(struct translator *translator)
     return error;
 }
 
-static int register_translator(struct translator *translator)
-{
-    for (unsigned i = 0; i < MAX_TRANSLATORS; i++) {
-        struct translator *expected = NULL;
-        if (atomic_compare_exchange_strong(&translators[i], &expected, translator))
-            return 0;
-    }
-    return -EMFILE;
-}
-
 int translator_create(struct code_cache *code, struct translator **ret)
 {
     struct translator *translator = calloc(1, sizeof(*translator));
@@ -212,8 +199,6 @@ int translator_create(struct code_cache *code, struct translator **ret)
     if (error == 0)
         error = decode_set_up(code->partition, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64,
                               &translator->decoder);
-    if (error == 0)
-        error = register_translator(translator);
     if (error != 0) {
         translator_destroy(translator);
         return error;
@@ -231,11 +216,6 @@ void translator_destroy(struct translator *translator)
 {
     if (translator == NULL)
         return;
-    for (unsigned i = 0; i < MAX_TRANSLATORS; i++) {
-        struct translator *expected = translator;
-        if (atomic_compare_exchange_strong(&translators[i], &expected, NULL))
-            break;
-    }
     if (translator->made != NULL)
         (void)munmap(translator->made, MADE_SIZE);
     if (translator->writable != NULL)
@@ -290,17 +270,13 @@ static bool find_stub(const struct translation *made, const uint8_t *at, uint64_
     return false;
 }
 
-bool translator_contains(uint64_t rip, uint64_t *ret_stub)
+bool translator_contains(const struct translator *translator, uint64_t rip, uint64_t *ret_stub)
 {
-    for (unsigned i = 0; i < MAX_TRANSLATORS; i++) {
-        const struct translator *translator = atomic_load(&translators[i]);
-        if (translator == NULL || rip - (uint64_t)translator->executable >= translator->size)
-            continue;
-        const uint8_t *at = translator->executable + (rip - (uint64_t)translator->executable);
-        const struct translation *made = find_made(translator, at);
-        return made != NULL && find_stub(made, at, ret_stub);
-    }
-    return false;
+    if (translator == NULL || rip - (uint64_t)translator->executable >= translator->size)
+        return false;
+    const uint8_t *at = translator->executable + (rip - (uint64_t)translator->executable);
+    const struct translation *made = find_made(translator, at);
+    return made != NULL && find_stub(made, at, ret_stub);
 }
 
 bool translator_begins(const struct translator *translator, uint64_t rip, unsigned *ret)

@@ -1,5 +1,4 @@
 /* Where translations lie, what links them, and which of them a host address belongs to. */
-#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -163,11 +162,11 @@ static void door_of_what_changed_is_closed(void **state)
 
 /* ---- whose is a host address? ---- */
 
-static void expect_instruction(const struct translation *made, unsigned i)
+static void expect_instruction(const struct guest *g, const struct translation *made, unsigned i)
 {
     uint64_t stub = 0;
     for (uint32_t at = made->op_start[i]; at < made->op_start[i + 1]; at++) {
-        bool found = translator_contains((uint64_t)(made->base + at), &stub);
+        bool found = translator_contains(translator_of(g), (uint64_t)(made->base + at), &stub);
         assert_true(found == (made->op_stub[i] != 0));
         if (found)
             assert_int_equal(stub, (uint64_t)(made->base + made->op_stub[i]));
@@ -190,7 +189,7 @@ static void addresses_inside_of_an_instruction_lead_to_its_stub(void **state)
     for (unsigned i = 1; i < 5; i++)
         assert_int_not_equal(made->op_stub[i], 0);
     for (unsigned i = 0; i < 5; i++)
-        expect_instruction(made, i);
+        expect_instruction(g, made, i);
 }
 
 static void other_addresses_belong_to_nobody(void **state)
@@ -203,11 +202,12 @@ static void other_addresses_belong_to_nobody(void **state)
     const struct translator *translator = translator_of(g);
     const struct translation *made = translation_at(g, CODE_AT);
     for (uint32_t at = 0; at < made->op_start[0]; at++)
-        assert_false(translator_contains((uint64_t)(made->base + at), &stub));
+        assert_false(translator_contains(translator_of(g), (uint64_t)(made->base + at), &stub));
     for (uint32_t at = made->op_start[made->block->count]; at < made->length; at++)
-        assert_false(translator_contains((uint64_t)(made->base + at), &stub));
+        assert_false(translator_contains(translator_of(g), (uint64_t)(made->base + at), &stub));
     for (size_t at = 0; at < translator->routines_end; at++)
-        assert_false(translator_contains((uint64_t)(translator->executable + at), &stub));
+        assert_false(
+            translator_contains(translator, (uint64_t)(translator->executable + at), &stub));
     uint64_t outside[] = {0,
                           UINT64_MAX,
                           (uint64_t)&translator_contains,
@@ -218,7 +218,7 @@ static void other_addresses_belong_to_nobody(void **state)
                           (uint64_t)(translator->writable +
                                      (made->base + made->op_start[0] - translator->executable))};
     for (unsigned i = 0; i < sizeof(outside) / sizeof(outside[0]); i++)
-        assert_false(translator_contains(outside[i], &stub));
+        assert_false(translator_contains(translator, outside[i], &stub));
 }
 
 /* ---- an arena that is emptied ---- */
@@ -243,12 +243,12 @@ static void full_arena_forgets_all_translations(void **state)
     run_often(g);
     const struct translation *made = translation_at(g, CODE_AT + 2);
     const uint8_t *at = made->base + made->op_start[0];
-    assert_true(translator_contains((uint64_t)at, &stub));
+    assert_true(translator_contains(translator_of(g), (uint64_t)at, &stub));
     exhaust(g);
     guest_start(g, CODE_AT + 0x2000); /* has to be built */
     assert_int_equal(guest_run_to_port(g), PORT_DONE);
     assert_true(atomic_load(&translator->made_count) <= 1);
-    assert_false(translator_contains((uint64_t)at, &stub));
+    assert_false(translator_contains(translator_of(g), (uint64_t)at, &stub));
     assert_null(code_lookup(g->soft->code, DATA_AT, DATA_AT, g->cpu->mode));
     guest_write(g, DATA_AT + 1, "\x22", 1);
     run_often(g);
@@ -347,26 +347,36 @@ static void creation_that_fails_leaves_nothing(void **state)
     translator_destroy(NULL);
 }
 
-static void too_many_translators_are_refused(void **state)
+static void translators_live_side_by_side(void **state)
 {
     (void)state;
-    enum { MOST = 200 };
-    static struct translator *made[MOST];
-    unsigned count = 0;
-    int error = 0;
-    while (count < MOST && error == 0) {
-        error = translator_create(&cache, &made[count]);
-        count += error == 0;
-    }
-    assert_int_equal(error, -EMFILE);
-    assert_null(made[count]);
-    assert_true(count >= 16);
-    assert_int_equal(count_mappings().executable, count);
-    while (count > 0)
-        translator_destroy(made[--count]);
+    enum { MANY = 100 };
+    static struct translator *made[MANY];
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(translator_create(&cache, &made[i]), 0);
+    assert_int_equal(count_mappings().executable, MANY);
+    for (unsigned i = 0; i < MANY; i++)
+        translator_destroy(made[i]);
     assert_int_equal(count_mappings().executable, 0);
-    assert_int_equal(translator_create(&cache, &made[0]), 0); /* the places are free again */
-    translator_destroy(made[0]);
+}
+
+/* So a fault never looks into what another thread may be destroying. */
+static void code_is_a_threads_own_only_while_it_is_in_it(void **state)
+{
+    struct guest *g = *state;
+    uint64_t stub;
+    PLACE(g, CODE_AT, "\xf7\xf1"); /* div ecx */
+    g->cpu->gpr[GPR_RCX] = 1;
+    run_often(g);
+    assert_null(translated_by);
+    const struct translation *made = translation_at(g, CODE_AT);
+    uint64_t at = (uint64_t)(made->base + made->op_start[0]);
+    assert_true(translator_contains(translator_of(g), at, &stub));
+    assert_false(translator_contains(translated_by, at, &stub));
+    g->cpu->gpr[GPR_RCX] = 0; /* a signal, which finds the way on */
+    guest_start(g, CODE_AT);
+    assert_int_equal(guest_run_to_port(g), VECTOR_DE);
+    assert_null(translated_by);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, guest_setup_translated, guest_teardown)
@@ -391,7 +401,8 @@ int main(void)
         TEST(code_is_never_writable_where_it_runs),
         cmocka_unit_test(interpreting_machine_has_no_translator),
         cmocka_unit_test(creation_that_fails_leaves_nothing),
-        cmocka_unit_test(too_many_translators_are_refused),
+        cmocka_unit_test(translators_live_side_by_side),
+        TEST(code_is_a_threads_own_only_while_it_is_in_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

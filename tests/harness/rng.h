@@ -2,8 +2,8 @@
  * Seeded pseudo-random numbers (splitmix64, by S. Vigna, public domain algorithm): the same seed
  * gives the same cases on every host.
  */
-#ifndef DIFFERENTIAL_RNG_H
-#define DIFFERENTIAL_RNG_H
+#ifndef TESTS_HARNESS_RNG_H
+#define TESTS_HARNESS_RNG_H
 
 #include <stdbool.h>
 #include <stddef.h>
