@@ -60,16 +60,56 @@ static void begin_context(struct cpu *cpu, struct tlb *tlb)
     clear_fetched(&tlb->fetched);
 }
 
-static void flush_table(struct cpu *cpu, struct tlb *tlb)
+static unsigned take_lowest(uint64_t *bits)
 {
-    if (tlb->used <= TLB_MAX_USED) {
-        for (unsigned i = 0; i < tlb->used; i++)
-            tlb->entry[tlb->used_index[i]] = (struct tlb_entry){0};
-    } else {
-        clear_entries(tlb->entry, TLB_ENTRIES);
+    unsigned bit = (unsigned)__builtin_ctzll(*bits);
+    *bits &= *bits - 1;
+    return bit;
+}
+
+/* Empties 64 entries but for those whose bit in `keep` is set. */
+static void clear_word(struct tlb *tlb, unsigned word, uint64_t keep)
+{
+    struct tlb_entry *entry = &tlb->entry[(size_t)word * 64];
+    uint64_t gone = tlb->filled[word] & ~keep;
+    if (gone == UINT64_MAX)
+        clear_entries(entry, 64);
+    else
+        while (gone != 0)
+            entry[take_lowest(&gone)] = (struct tlb_entry){0};
+    tlb->filled[word] &= keep;
+    tlb->global[word] &= keep;
+}
+
+static void flush_table(struct cpu *cpu, struct tlb *tlb, bool with_global)
+{
+    if (tlb->used) {
+        uint64_t left = 0;
+        for (unsigned i = 0; i < TLB_WORDS; i++) {
+            clear_word(tlb, i, with_global ? 0 : tlb->global[i]);
+            left |= tlb->filled[i];
+        }
+        tlb->used = left != 0;
     }
-    tlb->used = 0;
     begin_context(cpu, tlb);
+}
+
+struct tlb_entry *tlb_take(struct tlb *tlb, uint64_t linear, uint64_t delta, bool global)
+{
+    uint64_t index = (linear >> 12) % TLB_ENTRIES;
+    uint64_t bit = UINT64_C(1) << (index % 64);
+    uint64_t *globals = &tlb->global[index / 64];
+    struct tlb_entry *entry = &tlb->entry[index];
+    bool same = (entry->read | entry->write | entry->fetch) == tlb_tag(linear, 1) &&
+                entry->delta == delta;
+    if (!same)
+        *entry = (struct tlb_entry){.delta = delta};
+    /* One that is found again may have been global, or be so now: it is only if it always was. */
+    bool stays = global && (!same || (*globals & bit) != 0);
+    *globals = stays ? *globals | bit : *globals & ~bit;
+    tlb->filled[index / 64] |= bit;
+    tlb->used = true;
+    return entry;
 }
 
 int tlb_create(struct cpu *cpu)
@@ -106,10 +146,10 @@ void tlb_select(struct cpu *cpu)
     cpu->tlb = &cpu->tables[cpu->slot * TLB_VIEWS + view];
 }
 
-static void flush_slot(struct cpu *cpu, unsigned slot)
+static void flush_slot(struct cpu *cpu, unsigned slot, bool with_global)
 {
     for (unsigned view = 0; view < TLB_VIEWS; view++)
-        flush_table(cpu, &cpu->tables[slot * TLB_VIEWS + view]);
+        flush_table(cpu, &cpu->tables[slot * TLB_VIEWS + view], with_global);
 }
 
 static unsigned find_slot(struct cpu *cpu, uint16_t pcid)
@@ -130,7 +170,7 @@ void tlb_switch(struct cpu *cpu, uint16_t pcid, bool keep)
         keep = false;
     }
     if (!keep)
-        flush_slot(cpu, slot);
+        flush_slot(cpu, slot, false);
     local_pages_went(cpu);
     cpu->slot = slot;
     tlb_select(cpu);
@@ -142,7 +182,7 @@ void tlb_flush_all(struct cpu *cpu)
         cpu->large[i] = 0;
     cpu->giant = 0;
     for (unsigned slot = 0; slot < TLB_SLOTS; slot++)
-        flush_slot(cpu, slot);
+        flush_slot(cpu, slot, true);
     clear_fetched(&cpu->supervisor_fetched);
     cpu->supervisor_context = ++cpu->last_context;
     cpu->supervisor_local = false;
@@ -152,7 +192,7 @@ void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
 {
     unsigned slot = find_slot(cpu, pcid);
     if (slot != TLB_SLOTS)
-        flush_slot(cpu, slot);
+        flush_slot(cpu, slot, false);
     local_pages_went(cpu);
 }
 
@@ -212,7 +252,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
         cpu->supervisor_context = ++cpu->last_context;
     for (unsigned i = 0; i < TABLE_COUNT; i++) {
         struct tlb *tlb = &cpu->tables[i];
-        if (tlb->used == 0)
+        if (!tlb->used)
             continue;
         if (large)
             flush_region(tlb, linear);
@@ -225,13 +265,11 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
 
 static void drop_table_writes(struct tlb *tlb)
 {
-    if (tlb->used <= TLB_MAX_USED) {
-        for (unsigned i = 0; i < tlb->used; i++)
-            tlb->entry[tlb->used_index[i]].write = 0;
-        return;
+    for (unsigned i = 0; tlb->used && i < TLB_WORDS; i++) {
+        uint64_t filled = tlb->filled[i];
+        while (filled != 0)
+            tlb->entry[i * 64 + take_lowest(&filled)].write = 0;
     }
-    for (unsigned i = 0; i < TLB_ENTRIES; i++)
-        tlb->entry[i].write = 0;
 }
 
 void tlb_drop_writes(struct cpu *cpu)

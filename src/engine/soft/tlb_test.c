@@ -301,7 +301,7 @@ static void a_flush_changes_the_context(void **state)
     context = tlb_code_context(cpu);
     tlb_flush_all(cpu);
     assert_true(tlb_code_context(cpu) > context);
-    assert_int_equal(cpu->tlb->used, 0);
+    assert_false(cpu->tlb->used);
 }
 
 static void tag_of_an_access_that_leaves_its_page_matches_nothing(void **state)
