@@ -220,6 +220,17 @@ struct jump {
 /* The index is rip % JUMP_COUNT. */
 enum { JUMP_COUNT = 1 << 14, CPU_DELTAS = 16 };
 
+/*
+ * The page that the accesses of one kind were to last: linear [start, start + 4096) is readable and
+ * writable RAM, and so says the TLB; its bytes are at linear + delta. NEAR_NONE: no page. What
+ * compares equal with that is at no canonical address, host's or guest's, whatever delta is.
+ */
+#define NEAR_NONE (UINT64_C(1) << 63)
+struct near {
+    uint64_t start, delta;
+};
+enum { NEAR_STACK, CPU_NEARS };
+
 /* From which pages instructions were fetched: bits by hash, never too few. */
 enum { FETCHED_BITS = 1 << 13 };
 struct fetched_pages {
@@ -309,6 +320,7 @@ struct cpu {
     uint64_t jump_key;          /* of `tlb` */
     uint64_t page;              /* linear, that the block being run begins in */
     uint64_t held, held_target; /* words, within one instruction */
+    struct near near[CPU_NEARS]; /* of `tlb` */
     uint64_t delta[CPU_DELTAS]; /* host minus guest address, within one block */
     int left_with;              /* enum step */
     uint16_t saved_flags;       /* as LAHF and SETO put them into AX */

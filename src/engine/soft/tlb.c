@@ -13,6 +13,12 @@ static void clear_entries(struct tlb_entry *entry, uint64_t count)
     __asm__ volatile("rep stosq" : "+D"(entry), "+c"(words) : "a"(0) : "memory");
 }
 
+static void forget_near(struct cpu *cpu)
+{
+    for (unsigned i = 0; i < CPU_NEARS; i++)
+        cpu->near[i].start = NEAR_NONE;
+}
+
 /* ---- which code is where ---- */
 
 static uint64_t fetched_bit(uint64_t linear)
@@ -91,6 +97,7 @@ static void flush_table(struct cpu *cpu, struct tlb *tlb, bool with_global)
         }
         tlb->used = left != 0;
     }
+    forget_near(cpu);
     begin_context(cpu, tlb);
 }
 
@@ -126,6 +133,7 @@ int tlb_create(struct cpu *cpu)
         cpu->slot_pcid[i] = NO_PCID;
     cpu->slot_pcid[0] = 0;
     cpu->tlb = cpu->tables;
+    forget_near(cpu);
     return 0;
 }
 
@@ -144,6 +152,7 @@ void tlb_select(struct cpu *cpu)
     else if ((cpu->cr4 & CR4_SMAP) != 0 && (cpu->flags & FLAG_AC) == 0)
         view = VIEW_SUPERVISOR_SMAP;
     cpu->tlb = &cpu->tables[cpu->slot * TLB_VIEWS + view];
+    forget_near(cpu);
 }
 
 static void flush_slot(struct cpu *cpu, unsigned slot, bool with_global)
@@ -248,6 +257,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
         return;
     }
     bool large = is_in_large_page(cpu, linear);
+    forget_near(cpu);
     if (large || was_fetched(&cpu->supervisor_fetched, linear))
         cpu->supervisor_context = ++cpu->last_context;
     for (unsigned i = 0; i < TABLE_COUNT; i++) {
@@ -274,6 +284,7 @@ static void drop_table_writes(struct tlb *tlb)
 
 void tlb_drop_writes(struct cpu *cpu)
 {
+    forget_near(cpu);
     for (unsigned i = 0; i < TABLE_COUNT; i++)
         drop_table_writes(&cpu->tables[i]);
 }

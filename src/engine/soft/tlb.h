@@ -9,6 +9,7 @@
  * 3. Entries may vanish at any time; they must not survive what the architecture says flushes them.
  *    Those of global pages stay when an address space is forgotten: the kernel's, at each fork
  *    (Intel SDM vol. 3A § 4.10.2.4).
+ * 4. cpu->near is a part of cpu->tlb and goes with whatever goes there, or sooner.
  */
 #ifndef SOFT_TLB_H
 #define SOFT_TLB_H

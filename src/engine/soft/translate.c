@@ -212,6 +212,7 @@ static void write_live_poll(struct work *work)
 static void write_behind(struct work *work, enum entry_kind kind, struct poll poll)
 {
     const struct routines *routine = &work->translator->routine;
+    write_misses(work);
     write_stubs(work);
     for (unsigned i = 0; i < work->exit_count; i++)
         write_exit_stub(work, &work->exit[i]);
@@ -267,6 +268,7 @@ static void start(struct work *work)
     work->level = VECTOR_NONE;
     work->held = NO_GROUP;
     work->exit_count = 0;
+    work->miss_count = 0;
     memset(work->stub, 0, sizeof(work->stub));
     plan_block(work);
     group_accesses(work->block, work->plan, work->group);
