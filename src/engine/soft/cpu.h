@@ -231,9 +231,14 @@ struct near {
 };
 enum { NEAR_STACK, CPU_NEARS };
 
-/* From which pages instructions were fetched: bits by hash, never too few. */
+/*
+ * From which pages instructions were fetched: bits by hash, never too few, for the half of the
+ * addresses where such code is: user code in the lower one. INVLPG for data in the other half must
+ * not hit them by chance.
+ */
 enum { FETCHED_BITS = 1 << 13 };
 struct fetched_pages {
+    bool elsewhere; /* some were in the other half */
     uint64_t word[FETCHED_BITS / 64];
 };
 

@@ -26,8 +26,15 @@ static uint64_t fetched_bit(uint64_t linear)
     return ((linear >> 12) ^ (linear >> 25)) % FETCHED_BITS;
 }
 
-static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear)
+static bool is_at_home(uint64_t linear, bool user)
 {
+    return linear >> 63 == (user ? 0 : 1);
+}
+
+static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear, bool user)
+{
+    if (!is_at_home(linear, user))
+        return fetched->elsewhere;
     uint64_t bit = fetched_bit(linear);
     return (fetched->word[bit / 64] >> (bit % 64) & 1) != 0;
 }
@@ -35,16 +42,21 @@ static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear)
 static void clear_fetched(struct fetched_pages *fetched)
 {
     uint64_t *word = fetched->word;
+    fetched->elsewhere = false;
     uint64_t count = FETCHED_BITS / 64;
     __asm__ volatile("rep stosq" : "+D"(word), "+c"(count) : "a"(0) : "memory");
 }
 
 void tlb_note_fetch(struct cpu *cpu, uint64_t linear, bool global)
 {
-    struct fetched_pages *fetched = cpu->cpl == 3 ? &cpu->tlb->fetched : &cpu->supervisor_fetched;
+    bool user = cpu->cpl == 3;
+    struct fetched_pages *fetched = user ? &cpu->tlb->fetched : &cpu->supervisor_fetched;
     uint64_t bit = fetched_bit(linear);
-    fetched->word[bit / 64] |= UINT64_C(1) << (bit % 64);
-    if (cpu->cpl != 3 && !global)
+    if (is_at_home(linear, user))
+        fetched->word[bit / 64] |= UINT64_C(1) << (bit % 64);
+    else
+        fetched->elsewhere = true;
+    if (!user && !global)
         cpu->supervisor_local = true;
 }
 
@@ -219,11 +231,13 @@ static uint64_t giant_bit(uint64_t linear)
     return UINT64_C(1) << (hash_region(linear, GIANT_SHIFT) % 64);
 }
 
+/* Each half of the addresses has bits of its own: kernels use large pages, and INVLPG for others. */
 static uint64_t *large_word(struct cpu *cpu, uint64_t linear, uint64_t *ret_bit)
 {
     uint64_t hash = hash_region(linear, REGION_SHIFT);
+    uint64_t half = (linear >> 63) * (LARGE_WORDS / 2);
     *ret_bit = UINT64_C(1) << (hash % 64);
-    return &cpu->large[hash / 64 % LARGE_WORDS];
+    return &cpu->large[half + hash / 64 % (LARGE_WORDS / 2)];
 }
 
 void tlb_note_large(struct cpu *cpu, uint64_t linear, unsigned shift)
@@ -245,9 +259,9 @@ static bool is_in_large_page(struct cpu *cpu, uint64_t linear)
 
 static void flush_region(struct tlb *tlb, uint64_t linear)
 {
-    uint64_t first = linear & ~((UINT64_C(1) << REGION_SHIFT) - 1);
-    for (uint64_t i = 0; i < REGION_PAGES; i++)
-        *tlb_entry(tlb, first + (i << 12)) = (struct tlb_entry){0};
+    unsigned first = (unsigned)(linear >> REGION_SHIFT) * (REGION_PAGES / 64) % TLB_WORDS;
+    for (unsigned i = 0; i < REGION_PAGES / 64; i++)
+        clear_word(tlb, first + i, 0);
 }
 
 void tlb_flush_page(struct cpu *cpu, uint64_t linear)
@@ -258,7 +272,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
     }
     bool large = is_in_large_page(cpu, linear);
     forget_near(cpu);
-    if (large || was_fetched(&cpu->supervisor_fetched, linear))
+    if (large || was_fetched(&cpu->supervisor_fetched, linear, false))
         cpu->supervisor_context = ++cpu->last_context;
     for (unsigned i = 0; i < TABLE_COUNT; i++) {
         struct tlb *tlb = &cpu->tables[i];
@@ -268,7 +282,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
             flush_region(tlb, linear);
         else
             *tlb_entry(tlb, linear) = (struct tlb_entry){0};
-        if (large || was_fetched(&tlb->fetched, linear))
+        if (large || was_fetched(&tlb->fetched, linear, true))
             tlb->context = ++cpu->last_context;
     }
 }
