@@ -232,13 +232,11 @@ struct near {
 enum { NEAR_STACK, CPU_NEARS };
 
 /*
- * From which pages instructions were fetched: bits by hash, never too few, for the half of the
- * addresses where such code is: user code in the lower one. INVLPG for data in the other half must
- * not hit them by chance.
+ * From which pages instructions were fetched: bits by hash, never too few. Each half of the
+ * addresses has its own, so that INVLPG for a program's data does not meet kernel code by chance.
  */
-enum { FETCHED_BITS = 1 << 13 };
+enum { FETCHED_BITS = 1 << 14 };
 struct fetched_pages {
-    bool elsewhere; /* some were in the other half */
     uint64_t word[FETCHED_BITS / 64];
 };
 
@@ -320,16 +318,16 @@ struct cpu {
     struct cpu_stats stats;
 
     /* What translated code uses, through GS; see translation.h. */
-    struct cpu *self;           /* (p) */
-    const uint8_t *leave;       /* (p) the translator's way out */
-    uint64_t jump_key;          /* of `tlb` */
-    uint64_t page;              /* linear, that the block being run begins in */
-    uint64_t held, held_target; /* words, within one instruction */
+    struct cpu *self;            /* (p) */
+    const uint8_t *leave;        /* (p) the translator's way out */
+    uint64_t jump_key;           /* of `tlb` */
+    uint64_t page;               /* linear, that the block being run begins in */
+    uint64_t held, held_target;  /* words, within one instruction */
     struct near near[CPU_NEARS]; /* of `tlb` */
-    uint64_t delta[CPU_DELTAS]; /* host minus guest address, within one block */
-    int left_with;              /* enum step */
-    uint16_t saved_flags;       /* as LAHF and SETO put them into AX */
-    uint8_t vector_level;       /* enum vector_level: what may run natively as things are */
+    uint64_t delta[CPU_DELTAS];  /* host minus guest address, within one block */
+    int left_with;               /* enum step */
+    uint16_t saved_flags;        /* as LAHF and SETO put them into AX */
+    uint8_t vector_level;        /* enum vector_level: what may run natively as things are */
 
     struct recent recent[RECENT_COUNT];
     struct jump jump[JUMP_COUNT];

@@ -23,18 +23,12 @@ static void forget_near(struct cpu *cpu)
 
 static uint64_t fetched_bit(uint64_t linear)
 {
-    return ((linear >> 12) ^ (linear >> 25)) % FETCHED_BITS;
+    enum { HALF = FETCHED_BITS / 2 };
+    return (linear >> 63) * HALF + ((linear >> 12) ^ (linear >> 25)) % HALF;
 }
 
-static bool is_at_home(uint64_t linear, bool user)
+static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear)
 {
-    return linear >> 63 == (user ? 0 : 1);
-}
-
-static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear, bool user)
-{
-    if (!is_at_home(linear, user))
-        return fetched->elsewhere;
     uint64_t bit = fetched_bit(linear);
     return (fetched->word[bit / 64] >> (bit % 64) & 1) != 0;
 }
@@ -42,21 +36,16 @@ static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear, bo
 static void clear_fetched(struct fetched_pages *fetched)
 {
     uint64_t *word = fetched->word;
-    fetched->elsewhere = false;
     uint64_t count = FETCHED_BITS / 64;
     __asm__ volatile("rep stosq" : "+D"(word), "+c"(count) : "a"(0) : "memory");
 }
 
 void tlb_note_fetch(struct cpu *cpu, uint64_t linear, bool global)
 {
-    bool user = cpu->cpl == 3;
-    struct fetched_pages *fetched = user ? &cpu->tlb->fetched : &cpu->supervisor_fetched;
+    struct fetched_pages *fetched = cpu->cpl == 3 ? &cpu->tlb->fetched : &cpu->supervisor_fetched;
     uint64_t bit = fetched_bit(linear);
-    if (is_at_home(linear, user))
-        fetched->word[bit / 64] |= UINT64_C(1) << (bit % 64);
-    else
-        fetched->elsewhere = true;
-    if (!user && !global)
+    fetched->word[bit / 64] |= UINT64_C(1) << (bit % 64);
+    if (cpu->cpl != 3 && !global)
         cpu->supervisor_local = true;
 }
 
@@ -75,7 +64,8 @@ static void local_pages_went(struct cpu *cpu)
 static void begin_context(struct cpu *cpu, struct tlb *tlb)
 {
     tlb->context = ++cpu->last_context;
-    clear_fetched(&tlb->fetched);
+    if (!tlb->used) /* else code may be found again by an entry that is still there */
+        clear_fetched(&tlb->fetched);
 }
 
 static unsigned take_lowest(uint64_t *bits)
@@ -119,8 +109,8 @@ struct tlb_entry *tlb_take(struct tlb *tlb, uint64_t linear, uint64_t delta, boo
     uint64_t bit = UINT64_C(1) << (index % 64);
     uint64_t *globals = &tlb->global[index / 64];
     struct tlb_entry *entry = &tlb->entry[index];
-    bool same = (entry->read | entry->write | entry->fetch) == tlb_tag(linear, 1) &&
-                entry->delta == delta;
+    bool same =
+        (entry->read | entry->write | entry->fetch) == tlb_tag(linear, 1) && entry->delta == delta;
     if (!same)
         *entry = (struct tlb_entry){.delta = delta};
     /* One that is found again may have been global, or be so now: it is only if it always was. */
@@ -231,7 +221,8 @@ static uint64_t giant_bit(uint64_t linear)
     return UINT64_C(1) << (hash_region(linear, GIANT_SHIFT) % 64);
 }
 
-/* Each half of the addresses has bits of its own: kernels use large pages, and INVLPG for others. */
+/* Each half of the addresses has bits of its own: kernels use large pages, and INVLPG for others.
+ */
 static uint64_t *large_word(struct cpu *cpu, uint64_t linear, uint64_t *ret_bit)
 {
     uint64_t hash = hash_region(linear, REGION_SHIFT);
@@ -272,7 +263,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
     }
     bool large = is_in_large_page(cpu, linear);
     forget_near(cpu);
-    if (large || was_fetched(&cpu->supervisor_fetched, linear, false))
+    if (large || was_fetched(&cpu->supervisor_fetched, linear))
         cpu->supervisor_context = ++cpu->last_context;
     for (unsigned i = 0; i < TABLE_COUNT; i++) {
         struct tlb *tlb = &cpu->tables[i];
@@ -282,7 +273,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
             flush_region(tlb, linear);
         else
             *tlb_entry(tlb, linear) = (struct tlb_entry){0};
-        if (large || was_fetched(&tlb->fetched, linear, true))
+        if (large || was_fetched(&tlb->fetched, linear))
             tlb->context = ++cpu->last_context;
     }
 }

@@ -39,7 +39,7 @@ struct tlb_entry {
 struct tlb {
     struct tlb_entry entry[TLB_ENTRIES];
     uint64_t context;             /* of user code: see tlb_code_context */
-    struct fetched_pages fetched; /* since `context` began; of user views */
+    struct fetched_pages fetched; /* since `context` began, at least; of user views */
     bool used;                    /* some bit of `filled` is set */
     uint64_t filled[TLB_WORDS];   /* a bit for each entry that may not be empty */
     uint64_t global[TLB_WORDS];   /* … that was filled from a global page */
