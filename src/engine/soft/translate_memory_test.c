@@ -228,6 +228,10 @@ static void make_writable(struct guest *guest)
 /* Behind a load of CR3 no page is near: mov rcx, cr3; mov cr3, rcx; jmp +0 */
 #define FORGET "\x0f\x20\xd9\x0f\x22\xd9\xeb\x00"
 
+/* The first finds the page in the tables, the second in the TLB, and then it is near:
+ * mov [rsp], rax; jmp +0; mov [rsp], rax */
+#define TWICE "\x48\x89\x04\x24\xeb\x00\x48\x89\x04\x24"
+
 static const struct scene stacks[] = {
     {"where the mark of no page would be", CODE(FORGET "\x50"),
      .gpr = {[GPR_RSP] = NEAR_NONE + 0x100}, .outcome = VECTOR_SS},
@@ -245,13 +249,13 @@ static const struct scene stacks[] = {
      .gpr = {[GPR_RSP] = READ_ONLY_AT + 8}, .outcome = VECTOR_PF},
     {"user code behind the kernel's", CODE("\x58\x50"), .gpr = {[GPR_RSP] = SUPERVISOR_AT + 8},
      .user = true, .outcome = VECTOR_PF},
-    /* mov [rsp], rax; and byte [rbx], ~2; invlpg [rsp]; jmp +0; mov [rsp], rcx */
+    /* and byte [rbx], ~2; invlpg [rsp]; jmp +0; mov [rsp], rcx */
     {"that may not be written any more",
-     CODE("\x48\x89\x04\x24\x80\x23\xfd\x0f\x01\x3c\x24\xeb\x00\x48\x89\x0c\x24"),
+     CODE(TWICE "\x80\x23\xfd\x0f\x01\x3c\x24\xeb\x00\x48\x89\x0c\x24"),
      .gpr = {[GPR_RSP] = DATA_AT + 0x800, [GPR_RBX] = PT_AT + (DATA_AT >> 12) * 8},
      .prepare = make_writable, .outcome = VECTOR_PF},
-    /* … and byte [rbx], ~2; mov rcx, cr3; mov cr3, rcx; jmp +0; mov [rsp], rcx */
-    {"that a load of CR3 forgets", CODE("\x48\x89\x04\x24\x80\x23\xfd" FORGET "\x48\x89\x0c\x24"),
+    /* and byte [rbx], ~2; mov rcx, cr3; mov cr3, rcx; jmp +0; mov [rsp], rcx */
+    {"that a load of CR3 forgets", CODE(TWICE "\x80\x23\xfd" FORGET "\x48\x89\x0c\x24"),
      .gpr = {[GPR_RSP] = DATA_AT + 0x800, [GPR_RBX] = PT_AT + (DATA_AT >> 12) * 8},
      .prepare = make_writable, .outcome = VECTOR_PF},
 };
