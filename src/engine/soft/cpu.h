@@ -237,6 +237,7 @@ enum { NEAR_STACK, CPU_NEARS };
  */
 enum { FETCHED_BITS = 1 << 14 };
 struct fetched_pages {
+    bool any;
     uint64_t word[FETCHED_BITS / 64];
 };
 

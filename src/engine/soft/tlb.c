@@ -35,6 +35,9 @@ static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear)
 
 static void clear_fetched(struct fetched_pages *fetched)
 {
+    if (!fetched->any)
+        return;
+    fetched->any = false;
     uint64_t *word = fetched->word;
     uint64_t count = FETCHED_BITS / 64;
     __asm__ volatile("rep stosq" : "+D"(word), "+c"(count) : "a"(0) : "memory");
@@ -45,6 +48,7 @@ void tlb_note_fetch(struct cpu *cpu, uint64_t linear, bool global)
     struct fetched_pages *fetched = cpu->cpl == 3 ? &cpu->tlb->fetched : &cpu->supervisor_fetched;
     uint64_t bit = fetched_bit(linear);
     fetched->word[bit / 64] |= UINT64_C(1) << (bit % 64);
+    fetched->any = true;
     if (cpu->cpl != 3 && !global)
         cpu->supervisor_local = true;
 }
