@@ -220,9 +220,24 @@ struct jump {
 /* The index is rip % JUMP_COUNT. */
 enum { JUMP_COUNT = 1 << 14, CPU_DELTAS = 16 };
 
-/* From which pages instructions were fetched: bits by hash, never too few. */
-enum { FETCHED_BITS = 1 << 13 };
+/*
+ * The page that the accesses of one kind were to last: linear [start, start + 4096) is readable and
+ * writable RAM, and so says the TLB; its bytes are at linear + delta. NEAR_NONE: no page. What
+ * compares equal with that is at no canonical address, host's or guest's, whatever delta is.
+ */
+#define NEAR_NONE (UINT64_C(1) << 63)
+struct near {
+    uint64_t start, delta;
+};
+enum { NEAR_STACK, CPU_NEARS };
+
+/*
+ * From which pages instructions were fetched: bits by hash, never too few. Each half of the
+ * addresses has its own, so that INVLPG for a program's data does not meet kernel code by chance.
+ */
+enum { FETCHED_BITS = 1 << 14 };
 struct fetched_pages {
+    bool any;
     uint64_t word[FETCHED_BITS / 64];
 };
 
@@ -304,15 +319,16 @@ struct cpu {
     struct cpu_stats stats;
 
     /* What translated code uses, through GS; see translation.h. */
-    struct cpu *self;           /* (p) */
-    const uint8_t *leave;       /* (p) the translator's way out */
-    uint64_t jump_key;          /* of `tlb` */
-    uint64_t page;              /* linear, that the block being run begins in */
-    uint64_t held, held_target; /* words, within one instruction */
-    uint64_t delta[CPU_DELTAS]; /* host minus guest address, within one block */
-    int left_with;              /* enum step */
-    uint16_t saved_flags;       /* as LAHF and SETO put them into AX */
-    uint8_t vector_level;       /* enum vector_level: what may run natively as things are */
+    struct cpu *self;            /* (p) */
+    const uint8_t *leave;        /* (p) the translator's way out */
+    uint64_t jump_key;           /* of `tlb` */
+    uint64_t page;               /* linear, that the block being run begins in */
+    uint64_t held, held_target;  /* words, within one instruction */
+    struct near near[CPU_NEARS]; /* of `tlb` */
+    uint64_t delta[CPU_DELTAS];  /* host minus guest address, within one block */
+    int left_with;               /* enum step */
+    uint16_t saved_flags;        /* as LAHF and SETO put them into AX */
+    uint8_t vector_level;        /* enum vector_level: what may run natively as things are */
 
     struct recent recent[RECENT_COUNT];
     struct jump jump[JUMP_COUNT];

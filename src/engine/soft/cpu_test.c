@@ -60,7 +60,7 @@ static void power_on_state(void **state)
     assert_false(g->cpu->nmi_blocked);
     assert_int_equal(g->cpu->shadow, SHADOW_NONE);
     assert_int_equal(g->cpu->reply_count, 0);
-    assert_int_equal(g->cpu->tlb->used, 0);
+    assert_false(g->cpu->tlb->used);
 }
 
 static void init_keeps_the_cache_bits(void **state)

@@ -62,18 +62,9 @@ static void fill_tlb(struct cpu *cpu, uint64_t linear, unsigned access,
 {
     if ((access & (ACCESS_SYSTEM | ACCESS_USER)) != 0)
         return;
-    struct tlb *tlb = cpu->tlb;
     cpu->stats.fills++;
-    struct tlb_entry *entry = tlb_entry(tlb, linear);
     uint64_t tag = tlb_tag(linear, 1);
-    uint64_t delta = (uint64_t)host - linear;
-    if ((entry->read | entry->write | entry->fetch) != tag || entry->delta != delta) {
-        *entry = (struct tlb_entry){.delta = delta};
-        if (tlb->used < TLB_MAX_USED)
-            tlb->used_index[tlb->used] = (uint16_t)((linear >> 12) % TLB_ENTRIES);
-        if (tlb->used <= TLB_MAX_USED)
-            tlb->used++;
-    }
+    struct tlb_entry *entry = tlb_take(cpu->tlb, linear, (uint64_t)host - linear, to->global);
     if (to->shift != 12)
         tlb_note_large(cpu, linear, to->shift);
     if (access & ACCESS_FETCH) {

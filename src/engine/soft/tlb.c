@@ -13,11 +13,18 @@ static void clear_entries(struct tlb_entry *entry, uint64_t count)
     __asm__ volatile("rep stosq" : "+D"(entry), "+c"(words) : "a"(0) : "memory");
 }
 
+static void forget_near(struct cpu *cpu)
+{
+    for (unsigned i = 0; i < CPU_NEARS; i++)
+        cpu->near[i].start = NEAR_NONE;
+}
+
 /* ---- which code is where ---- */
 
 static uint64_t fetched_bit(uint64_t linear)
 {
-    return ((linear >> 12) ^ (linear >> 25)) % FETCHED_BITS;
+    enum { HALF = FETCHED_BITS / 2 };
+    return (linear >> 63) * HALF + ((linear >> 12) ^ (linear >> 25)) % HALF;
 }
 
 static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear)
@@ -28,6 +35,9 @@ static bool was_fetched(const struct fetched_pages *fetched, uint64_t linear)
 
 static void clear_fetched(struct fetched_pages *fetched)
 {
+    if (!fetched->any)
+        return;
+    fetched->any = false;
     uint64_t *word = fetched->word;
     uint64_t count = FETCHED_BITS / 64;
     __asm__ volatile("rep stosq" : "+D"(word), "+c"(count) : "a"(0) : "memory");
@@ -38,6 +48,7 @@ void tlb_note_fetch(struct cpu *cpu, uint64_t linear, bool global)
     struct fetched_pages *fetched = cpu->cpl == 3 ? &cpu->tlb->fetched : &cpu->supervisor_fetched;
     uint64_t bit = fetched_bit(linear);
     fetched->word[bit / 64] |= UINT64_C(1) << (bit % 64);
+    fetched->any = true;
     if (cpu->cpl != 3 && !global)
         cpu->supervisor_local = true;
 }
@@ -57,19 +68,61 @@ static void local_pages_went(struct cpu *cpu)
 static void begin_context(struct cpu *cpu, struct tlb *tlb)
 {
     tlb->context = ++cpu->last_context;
-    clear_fetched(&tlb->fetched);
+    if (!tlb->used) /* else code may be found again by an entry that is still there */
+        clear_fetched(&tlb->fetched);
 }
 
-static void flush_table(struct cpu *cpu, struct tlb *tlb)
+static unsigned take_lowest(uint64_t *bits)
 {
-    if (tlb->used <= TLB_MAX_USED) {
-        for (unsigned i = 0; i < tlb->used; i++)
-            tlb->entry[tlb->used_index[i]] = (struct tlb_entry){0};
-    } else {
-        clear_entries(tlb->entry, TLB_ENTRIES);
+    unsigned bit = (unsigned)__builtin_ctzll(*bits);
+    *bits &= *bits - 1;
+    return bit;
+}
+
+/* Empties 64 entries but for those whose bit in `keep` is set. */
+static void clear_word(struct tlb *tlb, unsigned word, uint64_t keep)
+{
+    struct tlb_entry *entry = &tlb->entry[(size_t)word * 64];
+    uint64_t gone = tlb->filled[word] & ~keep;
+    if (gone == UINT64_MAX)
+        clear_entries(entry, 64);
+    else
+        while (gone != 0)
+            entry[take_lowest(&gone)] = (struct tlb_entry){0};
+    tlb->filled[word] &= keep;
+    tlb->global[word] &= keep;
+}
+
+static void flush_table(struct cpu *cpu, struct tlb *tlb, bool with_global)
+{
+    if (tlb->used) {
+        uint64_t left = 0;
+        for (unsigned i = 0; i < TLB_WORDS; i++) {
+            clear_word(tlb, i, with_global ? 0 : tlb->global[i]);
+            left |= tlb->filled[i];
+        }
+        tlb->used = left != 0;
     }
-    tlb->used = 0;
+    forget_near(cpu);
     begin_context(cpu, tlb);
+}
+
+struct tlb_entry *tlb_take(struct tlb *tlb, uint64_t linear, uint64_t delta, bool global)
+{
+    uint64_t index = (linear >> 12) % TLB_ENTRIES;
+    uint64_t bit = UINT64_C(1) << (index % 64);
+    uint64_t *globals = &tlb->global[index / 64];
+    struct tlb_entry *entry = &tlb->entry[index];
+    bool same =
+        (entry->read | entry->write | entry->fetch) == tlb_tag(linear, 1) && entry->delta == delta;
+    if (!same)
+        *entry = (struct tlb_entry){.delta = delta};
+    /* One that is found again may have been global, or be so now: it is only if it always was. */
+    bool stays = global && (!same || (*globals & bit) != 0);
+    *globals = stays ? *globals | bit : *globals & ~bit;
+    tlb->filled[index / 64] |= bit;
+    tlb->used = true;
+    return entry;
 }
 
 int tlb_create(struct cpu *cpu)
@@ -86,6 +139,7 @@ int tlb_create(struct cpu *cpu)
         cpu->slot_pcid[i] = NO_PCID;
     cpu->slot_pcid[0] = 0;
     cpu->tlb = cpu->tables;
+    forget_near(cpu);
     return 0;
 }
 
@@ -104,12 +158,13 @@ void tlb_select(struct cpu *cpu)
     else if ((cpu->cr4 & CR4_SMAP) != 0 && (cpu->flags & FLAG_AC) == 0)
         view = VIEW_SUPERVISOR_SMAP;
     cpu->tlb = &cpu->tables[cpu->slot * TLB_VIEWS + view];
+    forget_near(cpu);
 }
 
-static void flush_slot(struct cpu *cpu, unsigned slot)
+static void flush_slot(struct cpu *cpu, unsigned slot, bool with_global)
 {
     for (unsigned view = 0; view < TLB_VIEWS; view++)
-        flush_table(cpu, &cpu->tables[slot * TLB_VIEWS + view]);
+        flush_table(cpu, &cpu->tables[slot * TLB_VIEWS + view], with_global);
 }
 
 static unsigned find_slot(struct cpu *cpu, uint16_t pcid)
@@ -130,7 +185,7 @@ void tlb_switch(struct cpu *cpu, uint16_t pcid, bool keep)
         keep = false;
     }
     if (!keep)
-        flush_slot(cpu, slot);
+        flush_slot(cpu, slot, false);
     local_pages_went(cpu);
     cpu->slot = slot;
     tlb_select(cpu);
@@ -142,7 +197,7 @@ void tlb_flush_all(struct cpu *cpu)
         cpu->large[i] = 0;
     cpu->giant = 0;
     for (unsigned slot = 0; slot < TLB_SLOTS; slot++)
-        flush_slot(cpu, slot);
+        flush_slot(cpu, slot, true);
     clear_fetched(&cpu->supervisor_fetched);
     cpu->supervisor_context = ++cpu->last_context;
     cpu->supervisor_local = false;
@@ -152,7 +207,7 @@ void tlb_flush_pcid(struct cpu *cpu, uint16_t pcid)
 {
     unsigned slot = find_slot(cpu, pcid);
     if (slot != TLB_SLOTS)
-        flush_slot(cpu, slot);
+        flush_slot(cpu, slot, false);
     local_pages_went(cpu);
 }
 
@@ -170,11 +225,14 @@ static uint64_t giant_bit(uint64_t linear)
     return UINT64_C(1) << (hash_region(linear, GIANT_SHIFT) % 64);
 }
 
+/* Each half of the addresses has bits of its own: kernels use large pages, and INVLPG for others.
+ */
 static uint64_t *large_word(struct cpu *cpu, uint64_t linear, uint64_t *ret_bit)
 {
     uint64_t hash = hash_region(linear, REGION_SHIFT);
+    uint64_t half = (linear >> 63) * (LARGE_WORDS / 2);
     *ret_bit = UINT64_C(1) << (hash % 64);
-    return &cpu->large[hash / 64 % LARGE_WORDS];
+    return &cpu->large[half + hash / 64 % (LARGE_WORDS / 2)];
 }
 
 void tlb_note_large(struct cpu *cpu, uint64_t linear, unsigned shift)
@@ -196,9 +254,9 @@ static bool is_in_large_page(struct cpu *cpu, uint64_t linear)
 
 static void flush_region(struct tlb *tlb, uint64_t linear)
 {
-    uint64_t first = linear & ~((UINT64_C(1) << REGION_SHIFT) - 1);
-    for (uint64_t i = 0; i < REGION_PAGES; i++)
-        *tlb_entry(tlb, first + (i << 12)) = (struct tlb_entry){0};
+    unsigned first = (unsigned)(linear >> REGION_SHIFT) * (REGION_PAGES / 64) % TLB_WORDS;
+    for (unsigned i = 0; i < REGION_PAGES / 64; i++)
+        clear_word(tlb, first + i, 0);
 }
 
 void tlb_flush_page(struct cpu *cpu, uint64_t linear)
@@ -208,11 +266,12 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
         return;
     }
     bool large = is_in_large_page(cpu, linear);
+    forget_near(cpu);
     if (large || was_fetched(&cpu->supervisor_fetched, linear))
         cpu->supervisor_context = ++cpu->last_context;
     for (unsigned i = 0; i < TABLE_COUNT; i++) {
         struct tlb *tlb = &cpu->tables[i];
-        if (tlb->used == 0)
+        if (!tlb->used)
             continue;
         if (large)
             flush_region(tlb, linear);
@@ -225,17 +284,16 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear)
 
 static void drop_table_writes(struct tlb *tlb)
 {
-    if (tlb->used <= TLB_MAX_USED) {
-        for (unsigned i = 0; i < tlb->used; i++)
-            tlb->entry[tlb->used_index[i]].write = 0;
-        return;
+    for (unsigned i = 0; tlb->used && i < TLB_WORDS; i++) {
+        uint64_t filled = tlb->filled[i];
+        while (filled != 0)
+            tlb->entry[i * 64 + take_lowest(&filled)].write = 0;
     }
-    for (unsigned i = 0; i < TLB_ENTRIES; i++)
-        tlb->entry[i].write = 0;
 }
 
 void tlb_drop_writes(struct cpu *cpu)
 {
+    forget_near(cpu);
     for (unsigned i = 0; i < TABLE_COUNT; i++)
         drop_table_writes(&cpu->tables[i]);
 }

@@ -7,7 +7,9 @@
  *    clean, or carries a data breakpoint; no tag is set for a page with a read breakpoint.
  *    Large pages have an entry for each 4 KiB used; cpu->large tells INVLPG where to look for them.
  * 3. Entries may vanish at any time; they must not survive what the architecture says flushes them.
- *    Global pages get no favours: flushing more is always allowed (Intel SDM vol. 3A § 4.10.4).
+ *    Those of global pages stay when an address space is forgotten: the kernel's, at each fork
+ *    (Intel SDM vol. 3A § 4.10.2.4).
+ * 4. cpu->near is a part of cpu->tlb and goes with whatever goes there, or sooner.
  */
 #ifndef SOFT_TLB_H
 #define SOFT_TLB_H
@@ -17,7 +19,7 @@
 enum {
     TLB_ENTRIES = 4096,
     TLB_SLOTS = 8,
-    TLB_MAX_USED = 512,
+    TLB_WORDS = TLB_ENTRIES / 64,
 };
 
 /*
@@ -37,9 +39,10 @@ struct tlb_entry {
 struct tlb {
     struct tlb_entry entry[TLB_ENTRIES];
     uint64_t context;             /* of user code: see tlb_code_context */
-    struct fetched_pages fetched; /* since `context` began; of user views */
-    unsigned used; /* entries filled since the last flush; > TLB_MAX_USED: list incomplete */
-    uint16_t used_index[TLB_MAX_USED];
+    struct fetched_pages fetched; /* since `context` began, at least; of user views */
+    bool used;                    /* some bit of `filled` is set */
+    uint64_t filled[TLB_WORDS];   /* a bit for each entry that may not be empty */
+    uint64_t global[TLB_WORDS];   /* … that was filled from a global page */
 };
 
 static inline struct tlb_entry *tlb_entry(struct tlb *tlb, uint64_t linear)
@@ -69,6 +72,8 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear);
  * number whatever CR3 holds, as long as all of it was in global pages.
  */
 uint64_t tlb_code_context(const struct cpu *cpu);
+/* The entry of a page that lies at linear + delta, without rights if it is new. */
+struct tlb_entry *tlb_take(struct tlb *tlb, uint64_t linear, uint64_t delta, bool global);
 /* An entry was filled for a fetch. */
 void tlb_note_fetch(struct cpu *cpu, uint64_t linear, bool global);
 /* An entry was filled from a page of 2^shift bytes, more than 4 KiB. */

@@ -126,6 +126,30 @@ static void global_pages_go_with_cr4_pge(void **state)
     assert_int_equal(g->cpu->gpr[GPR_R8], DATA_AT + 0x1000);
 }
 
+static uint64_t read_tag(struct guest *g, uint64_t linear)
+{
+    return tlb_entry(g->cpu->tlb, linear)->read;
+}
+
+static void load_of_cr3_keeps_global_pages(void **state)
+{
+    struct guest *g = *state;
+    enum { LOCAL_AT = DATA_AT + 0x1000 };
+    g->cpu->cr4 |= CR4_PGE;
+    guest_map(g, DATA_AT, DATA_AT | PRESENT | PAGE_G);
+    g->cpu->gpr[GPR_RAX] = PML4_AT;
+    g->cpu->gpr[GPR_RBX] = DATA_AT;
+    /* mov r8, [rbx]; mov r8, [rbx+0x1000]; mov cr3, rax */
+    assert_int_equal(TRY(g, "\x4c\x8b\x03\x4c\x8b\x83\x00\x10\x00\x00\x0f\x22\xd8"), PORT_DONE);
+    assert_int_equal(read_tag(g, DATA_AT), tlb_tag(DATA_AT, 1));
+    assert_int_equal(read_tag(g, LOCAL_AT), 0);
+    /* One that is found again and is not global any more goes: mov [rbx], r8; mov cr3, rax */
+    guest_map(g, DATA_AT, DATA_AT | PRESENT);
+    assert_int_equal(TRY(g, "\x4c\x89\x03\x0f\x22\xd8"), PORT_DONE);
+    assert_int_equal(read_tag(g, DATA_AT), 0);
+    assert_true(g->cpu->tlb->used); /* what the code needs */
+}
+
 /* ---- entries that share a place ---- */
 
 static void pages_of_one_index_take_turns(void **state)
@@ -301,7 +325,42 @@ static void a_flush_changes_the_context(void **state)
     context = tlb_code_context(cpu);
     tlb_flush_all(cpu);
     assert_true(tlb_code_context(cpu) > context);
-    assert_int_equal(cpu->tlb->used, 0);
+    assert_false(cpu->tlb->used);
+}
+
+/* There are fewer bits than pages: kernel code must not meet user data there. */
+static void data_in_the_other_half_is_no_code(void **state)
+{
+    struct guest *g = *state;
+    struct cpu *cpu = g->cpu;
+    const uint64_t kernel = UINT64_C(0xffffffff81234000);
+    tlb_flush_all(cpu);
+    tlb_note_fetch(cpu, kernel, true);
+    tlb_note_large(cpu, kernel, 21);
+    uint64_t context = tlb_code_context(cpu);
+    for (uint64_t i = 0; i < 2 * FETCHED_BITS; i++)
+        tlb_flush_page(cpu, i << 12);
+    for (uint64_t i = 0; i < 2 * 64 * LARGE_WORDS; i++)
+        tlb_flush_page(cpu, i << 22);
+    assert_int_equal(tlb_code_context(cpu), context);
+    tlb_flush_page(cpu, kernel);
+    assert_true(tlb_code_context(cpu) > context);
+}
+
+static void global_code_of_a_program_is_still_known_behind_a_load_of_cr3(void **state)
+{
+    struct guest *g = *state;
+    struct cpu *cpu = g->cpu;
+    cpu->cpl = 3;
+    tlb_select(cpu);
+    tlb_take(cpu->tlb, CODE_AT, 0, true)->fetch = tlb_tag(CODE_AT, 1);
+    tlb_note_fetch(cpu, CODE_AT, true);
+    tlb_switch(cpu, 0, false);
+    assert_int_equal(tlb_entry(cpu->tlb, CODE_AT)->fetch, tlb_tag(CODE_AT, 1));
+    uint64_t context = tlb_code_context(cpu);
+    tlb_flush_page(cpu, CODE_AT);
+    assert_true(tlb_code_context(cpu) > context);
+    cpu->cpl = 0;
 }
 
 static void tag_of_an_access_that_leaves_its_page_matches_nothing(void **state)
@@ -323,6 +382,7 @@ int main(void)
         TEST(load_of_cr3_forgets_many_pages),
         TEST(a_large_flush_leaves_vector_registers_alone),
         TEST(global_pages_go_with_cr4_pge),
+        TEST(load_of_cr3_keeps_global_pages),
         TEST(pages_of_one_index_take_turns),
         TEST(user_and_supervisor_have_their_own_views),
         TEST(write_needs_its_own_permission),
@@ -331,6 +391,8 @@ int main(void)
         TEST(load_of_cr3_without_keeping_flushes_that_pcid),
         TEST(invpcid_reaches_address_spaces_not_in_use),
         TEST(a_flush_changes_the_context),
+        TEST(data_in_the_other_half_is_no_code),
+        TEST(global_code_of_a_program_is_still_known_behind_a_load_of_cr3),
         cmocka_unit_test(tag_of_an_access_that_leaves_its_page_matches_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,6 +227,7 @@ static void write_dead_poll(struct work *work, uint8_t *site)
 static void write_behind(struct work *work, enum entry_kind kind, struct polls polls)
 {
     const struct routines *routine = &work->translator->routine;
+    write_misses(work);
     write_stubs(work);
     for (unsigned i = 0; i < work->exit_count; i++)
         write_exit_stub(work, &work->exit[i]);
@@ -284,6 +285,7 @@ static void start(struct work *work)
     work->level = VECTOR_NONE;
     work->held = NO_GROUP;
     work->exit_count = 0;
+    work->miss_count = 0;
     memset(work->stub, 0, sizeof(work->stub));
     plan_block(work);
     group_accesses(work->block, work->plan, work->group);

@@ -10,16 +10,20 @@
 /* The wider a window, the likelier it reaches into the next page, and is then never found. */
 enum { MAX_WINDOW = 192 };
 
-/* The groups that are open at an instruction, one a register. */
+/* The groups that are open at an instruction; loops over several arrays have some a register. */
+enum { MAX_OPEN = 8 };
+struct open_group {
+    uint8_t base, group;
+    int32_t moved;
+};
 struct open_groups {
-    uint8_t group[GPR_COUNT]; /* NO_GROUP = none */
-    int32_t moved[GPR_COUNT];
+    struct open_group row[MAX_OPEN];
+    unsigned count;
 };
 
-static void close_all(struct open_groups *open)
+static void close_one(struct open_groups *open, unsigned i)
 {
-    for (unsigned i = 0; i < GPR_COUNT; i++)
-        open->group[i] = NO_GROUP;
+    open->row[i] = open->row[--open->count];
 }
 
 /* ---- what an instruction does to registers ---- */
@@ -62,12 +66,15 @@ static int64_t lea_step(const struct op *op)
 static void move(struct open_groups *open, unsigned gpr, int64_t by)
 {
     enum { FAR = 1 << 16 };
-    if (open->group[gpr] == NO_GROUP)
-        return;
-    int64_t moved = open->moved[gpr] + by;
-    if (by == 0 || moved > FAR || moved < -FAR)
-        open->group[gpr] = NO_GROUP;
-    open->moved[gpr] = (int32_t)moved;
+    for (unsigned i = open->count; i-- > 0;) {
+        struct open_group *row = &open->row[i];
+        if (row->base != gpr)
+            continue;
+        int64_t moved = row->moved + by;
+        row->moved = (int32_t)moved;
+        if (by == 0 || moved > FAR || moved < -FAR)
+            close_one(open, i);
+    }
 }
 
 static void follow_copy(const struct plan *plan, struct open_groups *open)
@@ -86,7 +93,7 @@ static void follow(const struct plan *plan, const struct op *op, struct open_gro
 {
     switch (plan->kind) {
     case KIND_INTERPRET:
-        close_all(open);
+        open->count = 0;
         break;
     case KIND_COPY:
         follow_copy(plan, open);
@@ -140,27 +147,46 @@ static void join(struct group *group, const struct reach *reach, int32_t low)
     group->count++;
 }
 
+/* The open group that holds the access, or NULL. */
+static struct open_group *find_open(struct open_groups *open, const struct reach *reach,
+                                    const struct group *group)
+{
+    for (unsigned i = 0; i < open->count; i++) {
+        struct open_group *row = &open->row[i];
+        int32_t low = row->moved + reach->disp;
+        if (row->base == reach->base && fits(&group[row->group], low, low + reach->size))
+            return row;
+    }
+    return NULL;
+}
+
+/* The last one is closed when there are too many. */
+static struct open_group *open_group(struct open_groups *open, uint8_t base, unsigned group)
+{
+    if (open->count == MAX_OPEN)
+        open->count--;
+    struct open_group *row = &open->row[open->count++];
+    *row = (struct open_group){.base = base, .group = (uint8_t)group};
+    return row;
+}
+
 static void place_reach(struct reach *reach, unsigned op, struct open_groups *open,
                         struct group *group, unsigned *count)
 {
-    unsigned base = reach->base;
-    if (reach->size == 0 || base == GPR_ZERO || reach->size > MAX_WINDOW)
+    if (reach->size == 0 || reach->base == GPR_ZERO || reach->size > MAX_WINDOW)
         return;
-    unsigned current = open->group[base];
-    if (current == NO_GROUP || !fits(&group[current], open->moved[base] + reach->disp,
-                                     open->moved[base] + reach->disp + reach->size)) {
-        current = (*count)++;
-        group[current] = (struct group){.base = (uint8_t)base,
-                                        .low = reach->disp,
-                                        .high = reach->disp + reach->size,
-                                        .first = op};
-        open->group[base] = (uint8_t)current;
-        open->moved[base] = 0;
+    struct open_group *row = find_open(open, reach, group);
+    if (row == NULL) {
+        row = open_group(open, reach->base, *count);
+        group[(*count)++] = (struct group){.base = reach->base,
+                                           .low = reach->disp,
+                                           .high = reach->disp + reach->size,
+                                           .first = op};
         reach->first = true;
     }
-    reach->group = (uint8_t)current;
-    reach->moved = open->moved[base];
-    join(&group[current], reach, open->moved[base] + reach->disp);
+    reach->group = row->group;
+    reach->moved = row->moved;
+    join(&group[row->group], reach, row->moved + reach->disp);
 }
 
 /* A group of one shares nothing. */
@@ -180,17 +206,16 @@ static void dissolve(struct plan *plan, unsigned ops, const struct group *group)
 /* The place in cpu->delta of a group is its index modulo CPU_DELTAS; a few are open at a time. */
 static void keep_apart(struct open_groups *open, unsigned count)
 {
-    for (unsigned i = 0; i < GPR_COUNT; i++) {
-        if (open->group[i] != NO_GROUP && (unsigned)open->group[i] + CPU_DELTAS <= count)
-            open->group[i] = NO_GROUP;
+    for (unsigned i = open->count; i-- > 0;) {
+        if ((unsigned)open->row[i].group + CPU_DELTAS <= count)
+            close_one(open, i);
     }
 }
 
 void group_accesses(const struct block *block, struct plan *plan, struct group *group)
 {
-    struct open_groups open = {0};
+    struct open_groups open = {.count = 0};
     unsigned count = 0;
-    close_all(&open);
     for (unsigned i = 0; i < block->count; i++) {
         for (unsigned which = 0; which < REACHES; which++) {
             place_reach(&plan[i].reach[which], i, &open, group, &count);

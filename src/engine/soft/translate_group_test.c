@@ -98,6 +98,21 @@ static void groups_of_several_bases_stand_side_by_side(void **state)
     expect_window(0, GPR_RSP, -8, 8, true);
 }
 
+static void several_windows_of_a_base_stand_side_by_side(void **state)
+{
+    struct guest *g = *state;
+    GROUPS(g, "mov rax, [rbx]; mov rcx, [rbx+0x1000]; mov [rbx+8], rcx; mov [rbx+0x1008], rax",
+           "\x48\x8b\x03\x48\x8b\x8b\x00\x10\x00\x00\x48\x89\x4b\x08\x48\x89\x83\x08\x10\x00\x00",
+           "abAB");
+    expect_window(0, GPR_RBX, 0, 16, true);
+    expect_window(1, GPR_RBX, 0x1000, 0x1010, true);
+    GROUPS(g, "mov al, [rbx]; mov cl, [rbx-0x2800]; add rbx, 16; mov [rbx-16], al; mov rbx, rcx",
+           "\x8a\x03\x8a\x8b\x00\xd8\xff\xff\x48\x83\xc3\x10\x88\x43\xf0\x48\x89\xcb", "a-A");
+    GROUPS(g,
+           "mov al, [rbx]; mov cl, [rbx+0x1000]; mov rbx, rcx; mov al, [rbx]; mov cl, [rbx+0x1000]",
+           "\x8a\x03\x8a\x8b\x00\x10\x00\x00\x48\x89\xcb\x8a\x03\x8a\x8b\x00\x10\x00\x00", "----");
+}
+
 static void instructions_between_them_do_not_matter(void **state)
 {
     struct guest *g = *state;
@@ -225,6 +240,7 @@ int main(void)
         TEST(what_moves_a_base_by_a_constant_keeps_its_group),
         TEST(reads_and_writes_share_what_may_be_written),
         TEST(groups_of_several_bases_stand_side_by_side),
+        TEST(several_windows_of_a_base_stand_side_by_side),
         TEST(instructions_between_them_do_not_matter),
         TEST(one_access_shares_nothing),
         TEST(a_written_base_ends_its_group),

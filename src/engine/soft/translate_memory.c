@@ -132,10 +132,11 @@ enum { ENTRY_SHIFT = 5, INDEX_MASK = (TLB_ENTRIES - 1) << ENTRY_SHIFT };
 _Static_assert(sizeof(struct tlb_entry) == 1 << ENTRY_SHIFT, "the shift of an index");
 _Static_assert(offsetof(struct tlb, entry) == 0, "the table begins with its entries");
 
-void write_look_up(struct work *work, bool write)
+enum { GROUP_OR = 1, GROUP_AND = 4, GROUP_CMP = 7 };
+
+/* R14 = the entry; whether it fits, in ZF. */
+static void write_compare_entry(struct emit *emit, bool write)
 {
-    enum { GROUP_OR = 1, GROUP_AND = 4 };
-    struct emit *emit = &work->emit;
     struct place table = place_of_cpu(offsetof(struct cpu, tlb));
     struct place tag = place_at(SCRATCH_A, (int32_t)(write ? offsetof(struct tlb_entry, write)
                                                            : offsetof(struct tlb_entry, read)));
@@ -144,6 +145,11 @@ void write_look_up(struct work *work, bool write)
     assemble_group1(emit, true, GROUP_OR, SCRATCH_B, (int32_t)~PAGE_MASK);
     assemble_memory(emit, true, OPCODE_ADD, SCRATCH_A, &table);
     assemble_memory(emit, true, OPCODE_CMP, SCRATCH_B, &tag);
+}
+
+void write_look_up(struct work *work, bool write)
+{
+    write_compare_entry(&work->emit, write);
     write_to_stub(work, CONDITION_NE);
 }
 
@@ -157,16 +163,109 @@ static void write_look_up_size(struct work *work, unsigned size, bool write)
     write_look_up(work, write);
 }
 
+/* ---- the near page ---- */
+
+static struct place place_of_near(size_t field)
+{
+    return place_of_cpu(offsetof(struct cpu, near) + NEAR_STACK * sizeof(struct near) + field);
+}
+
+/* R13 = distance from guest to host addresses for `size` bytes at the stack pointer + disp. */
+static void write_near(struct work *work, int32_t disp, unsigned size, bool write)
+{
+    enum { PAGE_SIZE = 4096 };
+    struct emit *emit = &work->emit;
+    struct place first = place_at(HOST_RSP, disp);
+    struct place start = place_of_near(offsetof(struct near, start));
+    struct place delta = place_of_near(offsetof(struct near, delta));
+    assemble_memory(emit, true, OPCODE_LEA, SCRATCH_B, &first);
+    assemble_memory(emit, true, OPCODE_SUB, SCRATCH_B, &start);
+    assemble_group1(emit, true, GROUP_CMP, SCRATCH_B, PAGE_SIZE - (int32_t)size);
+    struct miss *miss = &work->miss[work->miss_count++];
+    *miss = (struct miss){.site = assemble_jump_if(emit, CONDITION_A),
+                          .op = work->current,
+                          .size = (uint16_t)size,
+                          .write = write,
+                          .disp = disp};
+    assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &delta);
+    miss->resume = emit->at;
+}
+
+void write_misses(struct work *work)
+{
+    const struct routines *routine = &work->translator->routine;
+    struct emit *emit = &work->emit;
+    for (unsigned i = 0; i < work->miss_count; i++) {
+        const struct miss *miss = &work->miss[i];
+        struct place first = place_at(HOST_RSP, miss->disp);
+        struct place last = place_at(SCRATCH_ADDRESS, miss->size - 1);
+        work->current = miss->op;
+        write_branch_to(emit, miss->site, emit->at);
+        assemble_memory(emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &first);
+        assemble_memory(emit, true, OPCODE_LEA, SCRATCH_B, &last);
+        write_branch_to(emit, assemble_call(emit),
+                        miss->write ? routine->near_write : routine->near_read);
+        write_to_stub(work, CONDITION_NE);
+        write_branch_to(emit, assemble_jump(emit), miss->resume);
+    }
+}
+
+uint8_t *write_near_routine(struct emit *emit, bool write)
+{
+    uint8_t *at = emit->at;
+    struct place start = place_of_near(offsetof(struct near, start));
+    struct place delta = place_of_near(offsetof(struct near, delta));
+    struct place page = place_at(SCRATCH_B, (int32_t)PAGE_MASK + 1);
+    struct place readable = place_at(SCRATCH_A, (int32_t)offsetof(struct tlb_entry, read));
+    struct place writable = place_at(SCRATCH_A, (int32_t)offsetof(struct tlb_entry, write));
+    write_compare_entry(emit, write);
+    uint8_t *other = assemble_jump_if(emit, CONDITION_NE);
+    assemble_memory(emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &translate_entry_delta);
+    assemble_memory(emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &delta);
+    assemble_memory(emit, true, OPCODE_CMP, SCRATCH_B, write ? &readable : &writable);
+    assemble_memory(emit, true, OPCODE_LEA, SCRATCH_B, &page);
+    uint8_t *both = assemble_jump_if(emit, CONDITION_E);
+    assemble_constant(emit, SCRATCH_B, NEAR_NONE);
+    write_branch_to(emit, both, emit->at);
+    assemble_memory(emit, true, OPCODE_STORE, SCRATCH_B, &start);
+    assemble_registers(emit, false, OPCODE_XOR, SCRATCH_B, SCRATCH_B);
+    write_branch_to(emit, other, emit->at);
+    assemble_return(emit);
+    return at;
+}
+
 /* ---- accesses ---- */
 
-static struct place place_of_delta(unsigned group)
+/* Is the only access off the stack pointer a shared one? */
+static bool is_alone(const struct work *work, unsigned group)
 {
+    const struct block *block = work->block;
+    for (unsigned i = 0; i < block->count; i++) {
+        for (unsigned which = 0; which < REACHES; which++) {
+            const struct reach *reach = &work->plan[i].reach[which];
+            if (reach->size != 0 && reach->base == GPR_RSP && reach->group != group)
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool is_near(const struct reach *reach)
+{
+    return reach->base == GPR_RSP;
+}
+
+/* Where the distance stays for the other accesses of a group. */
+static struct place place_of_delta(const struct work *work, unsigned group)
+{
+    if (work->group[group].base == GPR_RSP && is_alone(work, group))
+        return place_of_near(offsetof(struct near, delta));
     return place_of_cpu(offsetof(struct cpu, delta) + (group % CPU_DELTAS) * sizeof(uint64_t));
 }
 
 void write_held_again(struct work *work, unsigned group)
 {
-    struct place delta = place_of_delta(group);
+    struct place delta = place_of_delta(work, group);
     assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &delta);
 }
 
@@ -174,19 +273,26 @@ void write_held_again(struct work *work, unsigned group)
 static void write_group_look_up(struct work *work, const struct reach *reach)
 {
     const struct group *group = &work->group[reach->group];
-    struct place delta = place_of_delta(reach->group);
+    struct place delta = place_of_delta(work, reach->group);
+    unsigned size = (unsigned)(group->high - group->low);
     write_flags_aside(work);
-    struct place low =
-        place_at(write_fetch(work, reach->base, SCRATCH_ADDRESS), group->low - reach->moved);
-    assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &low);
-    write_look_up_size(work, (unsigned)(group->high - group->low), group->write);
-    assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &translate_entry_delta);
+    if (is_near(reach)) {
+        write_near(work, group->low - reach->moved, size, group->write);
+        if (is_alone(work, reach->group))
+            return;
+    } else {
+        struct place low =
+            place_at(write_fetch(work, reach->base, SCRATCH_ADDRESS), group->low - reach->moved);
+        assemble_memory(&work->emit, true, OPCODE_LEA, SCRATCH_ADDRESS, &low);
+        write_look_up_size(work, size, group->write);
+        assemble_memory(&work->emit, true, OPCODE_LOAD, SCRATCH_ADDRESS, &translate_entry_delta);
+    }
     assemble_memory(&work->emit, true, OPCODE_STORE, SCRATCH_ADDRESS, &delta);
 }
 
 static struct place write_group_reach(struct work *work, const struct reach *reach)
 {
-    struct place delta = place_of_delta(reach->group);
+    struct place delta = place_of_delta(work, reach->group);
     if (reach->first)
         write_group_look_up(work, reach);
     else if (work->held != reach->group)
@@ -209,6 +315,10 @@ struct place write_reach(struct work *work, unsigned which)
         return write_group_reach(work, reach);
     write_flags_aside(work);
     work->held = NO_GROUP;
+    if (is_near(reach)) {
+        write_near(work, reach->disp, reach->size, reach->write);
+        return (struct place){.base = HOST_RSP, .index = SCRATCH_ADDRESS, .disp = reach->disp};
+    }
     if (which == REACH_OPERAND) {
         const struct op *op = &work->block->op[work->current];
         write_address(work, op, op->address_width == 8, SCRATCH_ADDRESS);

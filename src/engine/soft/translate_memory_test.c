@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "engine/soft/tlb.h"
 #include "engine/soft/translation.h"
 #include "tests/harness/soft_pair.h"
 
@@ -198,6 +199,72 @@ static void bases_of_all_kinds_share_look_ups(void **state)
     CHECK_SCENES(*state, high_bases);
 }
 
+/* ---- the near page: of the stack ---- */
+
+/* push rax; push rcx; mov [rsp+0x18], rdx; pop rdi; mov rsi, [rsp+0x20]; pop rbp */
+#define STACK_WALK "\x50\x51\x48\x89\x54\x24\x18\x5f\x48\x8b\x74\x24\x20\x5d"
+
+static void the_stack_crosses_pages(void **state)
+{
+    for (unsigned back = 0; back < 0x40; back++) {
+        struct scene scene = {.name = "stack over the end of a page",
+                              CODE(STACK_WALK),
+                              .gpr = {[GPR_RSP] = PAGE_END + 0x18 - back},
+                              .outcome = PORT_DONE};
+        pair_check(*state, &scene);
+        scene.name = "stack over the start of an absent page";
+        scene.gpr[GPR_RSP] = ABSENT_AT + 0x18 - back;
+        scene.outcome = back < 0x40 - 8 ? VECTOR_PF : PAIR_ANY;
+        pair_check(*state, &scene);
+    }
+}
+
+static void make_writable(struct guest *guest)
+{
+    guest_map(guest, DATA_AT, DATA_AT | PAGE_P | PAGE_W | PAGE_U);
+    tlb_flush_all(guest->cpu);
+}
+
+/* Behind a load of CR3 no page is near: mov rcx, cr3; mov cr3, rcx; jmp +0 */
+#define FORGET "\x0f\x20\xd9\x0f\x22\xd9\xeb\x00"
+
+/* The first finds the page in the tables, the second in the TLB, and then it is near:
+ * mov [rsp], rax; jmp +0; mov [rsp], rax */
+#define TWICE "\x48\x89\x04\x24\xeb\x00\x48\x89\x04\x24"
+
+static const struct scene stacks[] = {
+    {"where the mark of no page would be", CODE(FORGET "\x50"),
+     .gpr = {[GPR_RSP] = NEAR_NONE + 0x100}, .outcome = VECTOR_SS},
+    {"at its start", CODE(FORGET "\x58"), .gpr = {[GPR_RSP] = NEAR_NONE}, .outcome = VECTOR_SS},
+    {"shared, where the mark would be", CODE(FORGET "\x50\x51\x58"),
+     .gpr = {[GPR_RSP] = NEAR_NONE + 0x100}, .outcome = VECTOR_SS},
+    /* Its distance is kept, but no page: mov rax, [DATA_AT] by RSP; then there */
+    {"where the mark would be, behind a page that may be read only",
+     CODE("\x48\x8b\x04\x24\x48\x89\xdc\x50"),
+     .gpr = {[GPR_RSP] = READ_ONLY_AT, [GPR_RBX] = NEAR_NONE + 8}, .outcome = VECTOR_SS},
+    {"reads of a page that may be read only", CODE("\x58\x59\x48\x8b\x94\x24\x00\x04\x00\x00"),
+     .gpr = {[GPR_RSP] = READ_ONLY_AT + 8}, .outcome = PORT_DONE},
+    /* mov rax, [rsp+0x400]; mov [rsp], rax: two windows */
+    {"a write behind a read", CODE("\x48\x8b\x84\x24\x00\x04\x00\x00\x48\x89\x04\x24"),
+     .gpr = {[GPR_RSP] = READ_ONLY_AT + 8}, .outcome = VECTOR_PF},
+    {"user code behind the kernel's", CODE("\x58\x50"), .gpr = {[GPR_RSP] = SUPERVISOR_AT + 8},
+     .user = true, .outcome = VECTOR_PF},
+    /* and byte [rbx], ~2; invlpg [rsp]; jmp +0; mov [rsp], rcx */
+    {"that may not be written any more",
+     CODE(TWICE "\x80\x23\xfd\x0f\x01\x3c\x24\xeb\x00\x48\x89\x0c\x24"),
+     .gpr = {[GPR_RSP] = DATA_AT + 0x800, [GPR_RBX] = PT_AT + (DATA_AT >> 12) * 8},
+     .prepare = make_writable, .outcome = VECTOR_PF},
+    /* and byte [rbx], ~2; mov rcx, cr3; mov cr3, rcx; jmp +0; mov [rsp], rcx */
+    {"that a load of CR3 forgets", CODE(TWICE "\x80\x23\xfd" FORGET "\x48\x89\x0c\x24"),
+     .gpr = {[GPR_RSP] = DATA_AT + 0x800, [GPR_RBX] = PT_AT + (DATA_AT >> 12) * 8},
+     .prepare = make_writable, .outcome = VECTOR_PF},
+};
+
+static void the_stack_is_where_it_may_be(void **state)
+{
+    CHECK_SCENES(*state, stacks);
+}
+
 /* ---- segments ---- */
 
 static void give_bases(struct guest *guest)
@@ -269,6 +336,8 @@ int main(void)
         pair_test(shared_look_ups_see_the_same_bytes),
         pair_test(shared_look_ups_fault_where_the_access_does),
         pair_test(bases_of_all_kinds_share_look_ups),
+        pair_test(the_stack_crosses_pages),
+        pair_test(the_stack_is_where_it_may_be),
         pair_test(segments_have_their_bases),
         pair_test(flags_survive_look_ups),
     };

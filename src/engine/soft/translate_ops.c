@@ -74,7 +74,8 @@ static bool borrow_all(const struct plan *plan, struct borrowed *borrowed)
 static struct place predict_reach(const struct plan *plan)
 {
     const struct reach *reach = &plan->reach[REACH_OPERAND];
-    if (reach->group == NO_GROUP || reach->base >= GPR_R12)
+    bool relative = reach->group != NO_GROUP || reach->base == GPR_RSP;
+    if (!relative || reach->base >= GPR_R12)
         return place_at(SCRATCH_ADDRESS, 0);
     unsigned base = reach->base == GPR_RSP ? (unsigned)HOST_RSP : reach->base;
     return (struct place){.base = (uint8_t)base, .index = SCRATCH_ADDRESS, .disp = reach->disp};

@@ -27,6 +27,9 @@ struct routines {
     uint8_t *pass;                             /* R13 = block, which needs no flags */
     uint8_t *leave;
     uint8_t *enter;
+    /* R13 = first byte, R15 = last byte: R13 = distance to the host's, and the near page is that
+     * page; ZF: it was found. Called; changes R14 and R15. */
+    uint8_t *near_read, *near_write;
 };
 
 struct translator {
@@ -122,6 +125,16 @@ struct plan {
     bool flags_needed_before, flags_needed_after;
 };
 
+/* A near page that is another: to be looked up, behind the instructions. */
+struct miss {
+    uint8_t *site;         /* the distance that leads here */
+    const uint8_t *resume; /* with R13 as the hit leaves it */
+    unsigned op;
+    uint16_t size;
+    bool write;
+    int32_t disp; /* of the first byte, off the stack pointer */
+};
+
 /* A way out of the block, written behind the instructions. */
 struct exit_plan {
     uint8_t *site; /* the distance that leads here */
@@ -156,6 +169,8 @@ struct work {
     } stub[TRANSLATE_MAX_OPS];
     struct exit_plan exit[TRANSLATE_MAX_EXITS];
     unsigned exit_count;
+    struct miss miss[REACHES * TRANSLATE_MAX_OPS];
+    unsigned miss_count;
 };
 
 /* ---- translator.c ---- */
@@ -214,6 +229,10 @@ struct place write_reach(struct work *work, unsigned which);
  * R14 is then the entry. Changes R15 and the flags.
  */
 void write_look_up(struct work *work, bool write);
+/* All that the instructions miss; before their stubs. */
+void write_misses(struct work *work);
+/* The routines for them. */
+uint8_t *write_near_routine(struct emit *emit, bool write);
 /* The distance from guest to host addresses in that entry. */
 extern const struct place translate_entry_delta;
 /* R13 = the distance of a group whose first access is past. */

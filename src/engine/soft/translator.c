@@ -136,6 +136,8 @@ static void write_routines(struct translator *translator)
         .go_live = routine_ask(&emit, true, (uintptr_t)translated_go),
         .go_saved = routine_ask(&emit, false, (uintptr_t)translated_go),
         .pass = routine_ask(&emit, false, (uintptr_t)translated_pass),
+        .near_read = write_near_routine(&emit, false),
+        .near_write = write_near_routine(&emit, true),
         .leave = routine_leave(&emit),
         .enter = routine_enter(&emit),
     };
