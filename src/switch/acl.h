@@ -15,7 +15,7 @@
 
 #include "switch/frame.h"
 
-enum { ACL_RULES = 128, ACL_FLOWS = 1024, ACL_PREFIX_BITS = 128 };
+enum { ACL_RULES = 128, ACL_FLOWS = 512, ACL_PREFIX_BITS = 128 };
 
 enum acl_action { ACL_ALLOW, ACL_DENY, ACL_METER };
 
