@@ -55,7 +55,7 @@ class Host:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             told = self.services(name)[service]
-            if told["state"] == state:
+            if told["state"] in state.split("|"):
                 return told
             time.sleep(0.5)
         return pytest.fail(f"{service} is not {state}: {told}")
@@ -253,6 +253,7 @@ def test_services_come_and_go(guest, host):
         host.do("integration", NAME, "--enable", service)
         # Whether the guest's daemon is back is its own affair: systemd starts it only with its device.
         if service in ("kvp", "vss", "fcopy"):
+            host.wait_for(service, "negotiating|running")
             guest.run(f"systemctl reset-failed; systemctl restart hv-{service}-daemon")
         host.wait_for(service, "running")
     assert "no integration service" in host.refused("integration", NAME, "--enable", "telepathy")
