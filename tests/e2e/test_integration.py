@@ -140,6 +140,7 @@ def clock_error(guest):
     """How far the guest's clock may be behind the host's, and before it: what it says came after we asked, and
     before we heard."""
     behind = ahead = 1e9
+    guest.child.delaybeforesend = None  # else pexpect waits before it sends
     guest.child.sendline('while read x && [ -n "$x" ]; do echo "<$EPOCHREALTIME>"; done')
     for _ in range(25):
         before = time.time()
