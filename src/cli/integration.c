@@ -26,7 +26,7 @@ static int take_service(struct integration_command *command, const char *service
     request->verb = CONTROL_INTEGRATION_SET;
     request->enabled = enabled;
     if (strlen(service) < sizeof(request->service))
-        (void)strcpy(request->service, service);
+        memcpy(request->service, service, strlen(service) + 1);
     if (strlen(service) < sizeof(request->service))
         return 0;
     cli_error("integration: no service '%s'", service);

@@ -21,7 +21,7 @@ enum { POOL_COUNT = sizeof(pools) / sizeof(pools[0]) };
 static int take_text(const char *option, const char *value, char *to, size_t size)
 {
     if (strlen(value) < size) {
-        (void)strcpy(to, value);
+        memcpy(to, value, strlen(value) + 1);
         return 0;
     }
     cli_error("kvp: %s is too long", option);
@@ -129,7 +129,7 @@ static int list_pool(const char *name, const char *pool, json_t *array)
     size_t index = 0;
     json_t *pair = NULL;
 
-    (void)strcpy(request.pool, pool);
+    (void)snprintf(request.pool, sizeof(request.pool), "%s", pool);
     int code = order_send("kvp", name, &request, &reply);
     if (code == 0) {
         json_array_foreach(reply.result, index, pair)
@@ -235,7 +235,8 @@ static int fill(struct kvp_command *command, enum control_verb verb)
     int code = 0;
 
     request->verb = verb;
-    (void)strcpy(request->pool, command->pool != NULL ? command->pool : "external");
+    (void)snprintf(request->pool, sizeof(request->pool), "%s",
+                   command->pool != NULL ? command->pool : "external");
     if (verb == CONTROL_IP_GET) {
         request->verb = command->sets_addresses ? CONTROL_IP_SET : CONTROL_IP_GET;
         return take_text("ADAPTER", words[2], request->adapter, sizeof(request->adapter));

@@ -108,7 +108,11 @@ void control_printable(const char *from, char *to, size_t size)
 
     memset(to, 0, size);
     for (size_t i = 0; i < length; i++)
-        to[i] = from[i] >= ' ' && from[i] <= '~' ? from[i] : '?';
+        to[i] = '?';
+    for (size_t i = 0; i < length; i++) {
+        if (from[i] >= ' ' && from[i] <= '~')
+            to[i] = from[i];
+    }
 }
 
 static bool take_counts(const json_int_t *from, uint64_t *const *to, unsigned count)

@@ -38,33 +38,33 @@ enum field_bit {
 /* What is absent is empty, 0 or false; in this order. */
 static const struct field {
     enum field_bit bit;
-    const char *name;
     enum field_kind kind;
+    const char *name;
     size_t at, size;
 } fields[] = {
-    {PATH, "path", FIELD_PATH, AT(path)},
-    {PLACE, "controller", FIELD_PLACE, AT(controller)},
-    {PLACE, "lun", FIELD_PLACE, AT(lun)},
-    {READ_ONLY, "read_only", FIELD_FLAG, AT(read_only)},
-    {DVD, "dvd", FIELD_FLAG, AT(dvd)},
-    {SERVICE, "service", FIELD_TEXT, AT(service)},
-    {ENABLED, "enabled", FIELD_FLAG, AT(enabled)},
-    {WAY, "way", FIELD_TEXT, AT(way)},
-    {POOL, "pool", FIELD_TEXT, AT(pool)},
-    {KEY, "key", FIELD_TEXT, AT(key)},
-    {VALUE, "value", FIELD_TEXT, AT(value)},
-    {ADAPTER, "adapter", FIELD_TEXT, AT(adapter)},
-    {ADDRESSES, "dhcp", FIELD_FLAG, AT(dhcp)},
-    {ADDRESSES, "addresses", FIELD_TEXT, AT(addresses)},
-    {ADDRESSES, "masks", FIELD_TEXT, AT(masks)},
-    {ADDRESSES, "gateways", FIELD_TEXT, AT(gateways)},
-    {ADDRESSES, "servers", FIELD_TEXT, AT(servers)},
-    {DESTINATION, "destination", FIELD_TEXT, AT(destination)},
-    {OVERWRITE, "overwrite", FIELD_FLAG, AT(overwrite)},
-    {OVERWRITE, "make_folders", FIELD_FLAG, AT(make_folders)},
-    {ID, "id", FIELD_NUMBER, AT(id)},
-    {CARD, "card", FIELD_NUMBER, AT(card)},
-    {UP, "up", FIELD_FLAG, AT(up)},
+    {PATH, FIELD_PATH, "path", AT(path)},
+    {PLACE, FIELD_PLACE, "controller", AT(controller)},
+    {PLACE, FIELD_PLACE, "lun", AT(lun)},
+    {READ_ONLY, FIELD_FLAG, "read_only", AT(read_only)},
+    {DVD, FIELD_FLAG, "dvd", AT(dvd)},
+    {SERVICE, FIELD_TEXT, "service", AT(service)},
+    {ENABLED, FIELD_FLAG, "enabled", AT(enabled)},
+    {WAY, FIELD_TEXT, "way", AT(way)},
+    {POOL, FIELD_TEXT, "pool", AT(pool)},
+    {KEY, FIELD_TEXT, "key", AT(key)},
+    {VALUE, FIELD_TEXT, "value", AT(value)},
+    {ADAPTER, FIELD_TEXT, "adapter", AT(adapter)},
+    {ADDRESSES, FIELD_FLAG, "dhcp", AT(dhcp)},
+    {ADDRESSES, FIELD_TEXT, "addresses", AT(addresses)},
+    {ADDRESSES, FIELD_TEXT, "masks", AT(masks)},
+    {ADDRESSES, FIELD_TEXT, "gateways", AT(gateways)},
+    {ADDRESSES, FIELD_TEXT, "servers", AT(servers)},
+    {DESTINATION, FIELD_TEXT, "destination", AT(destination)},
+    {OVERWRITE, FIELD_FLAG, "overwrite", AT(overwrite)},
+    {OVERWRITE, FIELD_FLAG, "make_folders", AT(make_folders)},
+    {ID, FIELD_NUMBER, "id", AT(id)},
+    {CARD, FIELD_NUMBER, "card", AT(card)},
+    {UP, FIELD_FLAG, "up", AT(up)},
 };
 enum { FIELD_COUNT = sizeof(fields) / sizeof(fields[0]) };
 

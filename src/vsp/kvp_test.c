@@ -105,7 +105,7 @@ static void items_are_decoded_whatever_sizes_they_claim(void **state)
     assert_int_equal(get_le32(body + 4), 7);
     put_le32(body + 12, UINT32_MAX);
     put_le32(body + 16, UINT32_MAX);
-    memcpy(body + 20, "k\0", 2);
+    put_le16(body + 20, 'k');
     memset(body + 532, 'v', 2048); /* without an end */
     ic_guest_answer(ic_guest_find(), message, 0);
     assert_int_equal(results, 1);
@@ -164,7 +164,7 @@ static void addresses_go_both_ways(void **state)
     message = take();
     body = ic_guest_body(message);
     body[259] = 1;
-    memcpy(body + 4356, "g\0", 2);
+    put_le16(body + 4356, 'g');
     ic_guest_answer(ic_guest_find(), message, 0);
     assert_int_equal(results, 2);
     assert_true(got.ip.dhcp);

@@ -81,7 +81,8 @@ def test_power_button_that_nobody_hears_is_told_of(run, start):
     start("web")
     done = run("stop", "web")
     assert done.returncode == FAILED
-    assert done.stderr == "partita: stop: web: the guest does not listen to its power button\n"
+    assert done.stderr == ("partita: stop: web: the guest has no shutdown service, nor does it listen to its power "
+                           "button\n")
 
 
 def test_a_name_is_taken_once(run, start, image):

@@ -55,7 +55,7 @@ class Host:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             told = self.services(name)[service]
-            if told["state"] == state:
+            if told["state"] in state.split("|"):
                 return told
             time.sleep(0.5)
         return pytest.fail(f"{service} is not {state}: {told}")
@@ -140,6 +140,7 @@ def clock_error(guest):
     """How far the guest's clock may be behind the host's, and before it: what it says came after we asked, and
     before we heard."""
     behind = ahead = 1e9
+    guest.child.delaybeforesend = None  # else pexpect waits before it sends
     guest.child.sendline('while read x && [ -n "$x" ]; do echo "<$EPOCHREALTIME>"; done')
     for _ in range(25):
         before = time.time()
@@ -253,6 +254,7 @@ def test_services_come_and_go(guest, host):
         host.do("integration", NAME, "--enable", service)
         # Whether the guest's daemon is back is its own affair: systemd starts it only with its device.
         if service in ("kvp", "vss", "fcopy"):
+            host.wait_for(service, "negotiating|running")
             guest.run(f"systemctl reset-failed; systemctl restart hv-{service}-daemon")
         host.wait_for(service, "running")
     assert "no integration service" in host.refused("integration", NAME, "--enable", "telepathy")

@@ -38,10 +38,10 @@ struct loop_timer {
 };
 
 static struct vmbus vmbus;
-static struct loop loop;
+static struct loop the_loop;
 static struct vmbus_channel channels[CHANNELS];
 static struct loop_timer timers[TIMERS];
-static unsigned room;
+static unsigned ring_room;
 static bool refuse_offers;
 
 static void require(bool condition)
@@ -52,16 +52,16 @@ static void require(bool condition)
 
 uint64_t ic_guest_now(void)
 {
-    return loop.now;
+    return the_loop.now;
 }
 
 const struct ic_host *ic_guest_start(void)
 {
-    static const struct ic_host host = {&vmbus, &loop, ic_guest_now};
+    static const struct ic_host host = {&vmbus, &the_loop, ic_guest_now};
 
     vmbus.version = 5 << 16 | 3;
-    loop.now = UINT64_C(100) * NS_PER_SECOND;
-    room = IC_GUEST_QUEUE;
+    the_loop.now = UINT64_C(100) * NS_PER_SECOND;
+    ring_room = IC_GUEST_QUEUE;
     refuse_offers = false;
     for (unsigned i = 0; i < CHANNELS; i++) {
         channels[i].offered = false;
@@ -82,9 +82,9 @@ void ic_guest_end(void)
 
 /* ---- loop.h ---- */
 
-int loop_timer_create(struct loop *in, loop_timer_fn fn, void *owner, struct loop_timer **ret)
+int loop_timer_create(struct loop *loop, loop_timer_fn fn, void *owner, struct loop_timer **ret)
 {
-    (void)in;
+    (void)loop;
     for (unsigned i = 0; i < TIMERS; i++) {
         if (!timers[i].used) {
             timers[i] = (struct loop_timer){true, fn, owner, 0};
@@ -122,16 +122,16 @@ static struct loop_timer *first_due(uint64_t until)
 
 void ic_guest_pass(uint64_t ns)
 {
-    uint64_t end = loop.now + ns;
+    uint64_t end = the_loop.now + ns;
     struct loop_timer *timer = NULL;
 
     while ((timer = first_due(end)) != NULL) {
-        if (timer->deadline > loop.now)
-            loop.now = timer->deadline;
+        if (timer->deadline > the_loop.now)
+            the_loop.now = timer->deadline;
         timer->deadline = 0;
         timer->fn(timer->owner);
     }
-    loop.now = end;
+    the_loop.now = end;
 }
 
 /* ---- queues ---- */
@@ -216,7 +216,7 @@ int vmbus_send(struct vmbus_channel *channel, const void *payload, size_t length
     require(channel->offered && !wants_completion);
     if (!channel->open)
         return -ENOTCONN;
-    if (channel->out.count < room && push(&channel->out, payload, length))
+    if (channel->out.count < ring_room && push(&channel->out, payload, length))
         return 0;
     channel->wants_room = true;
     return -EAGAIN;
@@ -276,9 +276,9 @@ void ic_guest_close(struct vmbus_channel *channel)
     channel->ops->closed(channel->owner, channel);
 }
 
-void ic_guest_set_room(unsigned messages)
+void ic_guest_set_room(unsigned room)
 {
-    room = messages;
+    ring_room = room;
 }
 
 void ic_guest_refuse_offers(bool refuse)
@@ -293,7 +293,7 @@ bool ic_guest_take(struct vmbus_channel *channel, struct ic_message *ret)
     if (message == NULL)
         return false;
     *ret = *message;
-    if (channel->wants_room && channel->out.count < room) {
+    if (channel->wants_room && channel->out.count < ring_room) {
         channel->wants_room = false;
         channel->ops->writable(channel->owner, channel);
     }
