@@ -20,10 +20,10 @@
  * 1. Only instructions on the list of allow.c are copied, and each is decoded again after encoding
  *    (encode.c). All else in a translation is written by assemble.c, but for REP STOS and REP MOVS
  *    (translate_string.c).
- * 2. Memory is accessed where the TLB entry just compared has RAM that allows it, for the operand's
- *    whole size: at R13; or, when accesses off one register share a look-up, at that register, plus
- *    the distance in R13, inside the window that was looked up (translate_group.c); or from RSI and
- *    RDI, moved for the one string instruction.
+ * 2. Memory is accessed where the TLB entry just compared, or the near page (tlb.h, 4), has RAM
+ * that allows it, for the operand's whole size: at R13; or, off RSP and when accesses off one
+ * register share a look-up, at that register, plus the distance in R13, inside the window that was
+ * looked up (translate_group.c); or from RSI and RDI, moved for the one string instruction.
  * 3. An instruction changes guest state only after its last check, so that at a stub, and at a
  *    fault of the copied instruction, the state is that before it, and the interpreter may run it;
  *    but for arithmetic flags that are dead there (CAVEATS.md). Where something pending is looked
