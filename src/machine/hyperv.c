@@ -199,6 +199,7 @@ int machine_create_hyperv(struct machine *machine, struct reason *reason)
 void machine_destroy_hyperv(struct machine *machine)
 {
     machine_destroy_test_ports(machine);
+    machine_end_sockets(machine);
     machine_destroy_storage(machine);
     vmbus_destroy(machine->vmbus);
     hv_destroy(machine->hv);

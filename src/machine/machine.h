@@ -17,6 +17,8 @@
 #include "firmware/boot.h"
 
 struct disk;
+struct hvsock;
+struct hvsock_user;
 struct loop;
 struct machine;
 
@@ -127,6 +129,15 @@ int machine_remove_disk(struct machine *machine, unsigned controller, unsigned l
  */
 int machine_change_disc(struct machine *machine, const struct machine_disk *disc,
                         void (*released)(void *owner, struct disk *disk), void *owner);
+
+/*
+ * Sockets between guest and host (vsp/hvsock.h), once, before the start; -ENOTSUP without Hyper-V.
+ * Without them no service of the host listens. Loop thread.
+ */
+int machine_serve_sockets(struct machine *machine, const struct hvsock_user *user,
+                          struct hvsock **ret);
+/* All connections are closed, without a word to their user. */
+void machine_end_sockets(struct machine *machine);
 
 /* The vCPU's registers, and guest memory by its page tables; only while it does not run. */
 int machine_vcpu_registers(struct machine *machine, unsigned vcpu, struct engine_registers *ret);

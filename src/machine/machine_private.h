@@ -17,6 +17,7 @@
 #include "hv/hv.h"
 #include "machine/machine.h"
 #include "vmbus/vmbus.h"
+#include "vsp/hvsock.h"
 #include "vsp/storvsp.h"
 
 enum {
@@ -81,6 +82,7 @@ struct machine {
     struct machine_slot slots[MACHINE_MAX_CONTROLLERS][MACHINE_MAX_LUNS]; /* loop thread */
     bool storage_pauses;            /* loop thread: the controllers take no packets */
     unsigned controllers_at_work;   /* loop thread: that have not come to rest since then */
+    struct hvsock *sockets;         /* loop thread; NULL: nobody serves them */
     struct loop_timer *reset_timer; /* brings a reset to the loop thread */
 
     pthread_mutex_t chipset_lock;
