@@ -60,6 +60,15 @@ int insert_main(int argc, char **argv);
 extern const struct cli_option eject_options[];
 int eject_main(int argc, char **argv);
 
+extern const struct cli_option exec_options[];
+int exec_main(int argc, char **argv);
+
+extern const struct cli_option shell_options[];
+int shell_main(int argc, char **argv);
+
+extern const struct cli_option cp_options[];
+int cp_main(int argc, char **argv);
+
 extern const struct cli_option stop_options[];
 int stop_main(int argc, char **argv);
 
