@@ -75,6 +75,15 @@ int freeze_main(int argc, char **argv);
 extern const struct cli_option copy_options[];
 int copy_main(int argc, char **argv);
 
+extern const struct cli_option exec_options[];
+int exec_main(int argc, char **argv);
+
+extern const struct cli_option shell_options[];
+int shell_main(int argc, char **argv);
+
+extern const struct cli_option cp_options[];
+int cp_main(int argc, char **argv);
+
 extern const struct cli_option stop_options[];
 int stop_main(int argc, char **argv);
 

@@ -139,6 +139,57 @@ int control_listen(const char *name, struct control_listener *ret, struct reason
     return error;
 }
 
+int control_stream_path(const char *name, const char *service, char ret[CONTROL_SOCKET_PATH_SIZE],
+                        struct reason *reason)
+{
+    char folder[CONTROL_SOCKET_PATH_SIZE];
+    int error = find_folder(folder, sizeof(folder), reason);
+
+    if (error < 0)
+        return error;
+    if (!control_name_is_valid(name))
+        return reason_set(reason, -EINVAL, "'%s' is not the name of a partition", name);
+    int length = snprintf(ret, CONTROL_SOCKET_PATH_SIZE, "%s/%s.d/vsock%s%s", folder, name,
+                          service != NULL ? "_" : "", service != NULL ? service : "");
+    if (length < 0 || length >= CONTROL_SOCKET_PATH_SIZE)
+        return reason_set(reason, -ENAMETOOLONG, "the sockets of '%s' have too long a path", name);
+    return 0;
+}
+
+static int make_stream_folder(const char *path, struct reason *reason)
+{
+    char folder[CONTROL_SOCKET_PATH_SIZE];
+    auto_close int fd = -1;
+
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
+        return system_error(reason, folder);
+    return open_folder(folder, &fd, reason);
+}
+
+int control_listen_streams(const char *name, struct control_listener *ret, struct reason *reason)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error = control_stream_path(name, NULL, address.sun_path, reason);
+
+    if (error == 0)
+        error = make_stream_folder(address.sun_path, reason);
+    if (error == 0)
+        error = bind_socket(&address, &ret->fd, reason);
+    if (error == 0)
+        memcpy(ret->path, address.sun_path, sizeof(ret->path));
+    return error;
+}
+
+void control_unlisten_streams(struct control_listener *listener)
+{
+    if (listener->fd < 0)
+        return;
+    control_unlisten(listener);
+    *strrchr(listener->path, '/') = '\0';
+    (void)rmdir(listener->path); /* not when programs of the host listen there */
+}
+
 void control_unlisten(struct control_listener *listener)
 {
     if (listener->fd < 0)

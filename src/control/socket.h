@@ -28,6 +28,17 @@ int control_listen(const char *name, struct control_listener *ret, struct reason
 /* Remove the socket; an empty listener (fd -1) is accepted. */
 void control_unlisten(struct control_listener *listener);
 
+/*
+ * Sockets of a partition that lead into its guest and out of it: "vsock" in its own folder, which
+ * is made, and removed with the socket if it is empty then. The name must be the caller's already,
+ * by control_listen().
+ */
+int control_listen_streams(const char *name, struct control_listener *ret, struct reason *reason);
+void control_unlisten_streams(struct control_listener *listener);
+/* Where a program of the host listens for the guest: "vsock_SERVICE"; NULL: "vsock" itself. */
+int control_stream_path(const char *name, const char *service, char ret[CONTROL_SOCKET_PATH_SIZE],
+                        struct reason *reason);
+
 /* A connection of a client that may give orders, else -EAGAIN (none), -EACCES or another error. */
 int control_accept(const struct control_listener *listener, int *ret_fd);
 

@@ -205,6 +205,7 @@ void machine_destroy_hyperv(struct machine *machine)
     machine_destroy_test_ports(machine);
     machine_destroy_integration(machine);
     machine_destroy_network(machine);
+    machine_end_sockets(machine);
     machine_destroy_storage(machine);
     vmbus_destroy(machine->vmbus);
     hv_destroy(machine->hv);

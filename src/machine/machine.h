@@ -17,6 +17,8 @@
 #include "firmware/boot.h"
 
 struct disk;
+struct hvsock;
+struct hvsock_user;
 struct integration;
 struct loop;
 struct machine;
@@ -161,6 +163,15 @@ int machine_describe_card(const struct machine *machine, unsigned card,
                           struct machine_card_state *ret);
 /* Plug its cable in or out. */
 int machine_set_card_link(struct machine *machine, unsigned card, bool up);
+
+/*
+ * Sockets between guest and host (vsp/hvsock.h), once, before the start; -ENOTSUP without Hyper-V.
+ * Without them no service of the host listens. Loop thread.
+ */
+int machine_serve_sockets(struct machine *machine, const struct hvsock_user *user,
+                          struct hvsock **ret);
+/* All connections are closed, without a word to their user. */
+void machine_end_sockets(struct machine *machine);
 
 /* The vCPU's registers, and guest memory by its page tables; only while it does not run. */
 int machine_vcpu_registers(struct machine *machine, unsigned vcpu, struct engine_registers *ret);

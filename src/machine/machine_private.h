@@ -17,6 +17,7 @@
 #include "hv/hv.h"
 #include "machine/machine.h"
 #include "vmbus/vmbus.h"
+#include "vsp/hvsock.h"
 #include "vsp/integration.h"
 #include "vsp/netvsp.h"
 #include "vsp/storvsp.h"
@@ -85,6 +86,7 @@ struct machine {
     bool storage_pauses;             /* loop thread: the controllers take no packets */
     unsigned controllers_at_work;    /* loop thread: that have not come to rest since then */
     struct integration *integration; /* loop thread; NULL: the guest sees no Hyper-V */
+    struct hvsock *sockets;          /* loop thread; NULL: nobody serves them */
     struct loop_timer *reset_timer;  /* brings a reset to the loop thread */
 
     pthread_mutex_t chipset_lock;

@@ -149,6 +149,7 @@ static void free_channel(struct vmbus_channel *channel)
         at = &(*at)->next;
     *at = channel->next;
     vmbus->by_relid[channel->relid] = NULL;
+    gpadl_forget_channel(vmbus, channel->relid);
     if (channel->ops->released != NULL)
         channel->ops->released(channel->owner, channel);
     free(channel);
@@ -349,6 +350,13 @@ unsigned vmbus_open_channels(const struct vmbus *vmbus)
     for (const struct vmbus_channel *at = vmbus->channels; at != NULL; at = at->next)
         count += at->open;
     return count;
+}
+
+bool vmbus_channel_is_named(const struct vmbus_channel *channel, const uint8_t class_id[16],
+                            const uint8_t instance_id[16])
+{
+    return memcmp(channel->offer.class_id, class_id, sizeof(channel->offer.class_id)) == 0 &&
+           memcmp(channel->offer.instance_id, instance_id, sizeof(channel->offer.instance_id)) == 0;
 }
 
 bool vmbus_channel_is_open(const struct vmbus_channel *channel)

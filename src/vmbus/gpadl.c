@@ -133,6 +133,18 @@ void gpadl_teardown(struct vmbus *vmbus, const uint8_t *message)
     server_send(vmbus, torndown, sizeof(torndown));
 }
 
+void gpadl_forget_channel(struct vmbus *vmbus, uint32_t relid)
+{
+    struct gpadl **at = &vmbus->gpadls;
+
+    while (*at != NULL) {
+        if ((*at)->relid == relid)
+            drop(vmbus, at);
+        else
+            at = &(*at)->next;
+    }
+}
+
 void gpadl_forget_all(struct vmbus *vmbus)
 {
     while (vmbus->gpadls != NULL)

@@ -67,11 +67,14 @@ static void unload(struct vmbus *vmbus, const uint8_t *message, size_t length)
     server_send(vmbus, response, sizeof(response));
 }
 
-/* No host service listens for sockets. */
+/* Only a refusal is answered: else the offer is the answer. */
 static void tl_connect(struct vmbus *vmbus, const uint8_t *message, size_t length)
 {
     uint8_t result[TL_RESULT_SIZE];
     (void)length;
+    if (vmbus->connect != NULL && vmbus_takes_offers(vmbus) &&
+        vmbus->connect(vmbus->connect_owner, message + TL_SERVICE, message + TL_ENDPOINT) == 0)
+        return;
     begin(result, WIRE_TL_RESULT, sizeof(result));
     memcpy(result + TL_IDS, message + TL_IDS, TL_STATUS - TL_IDS);
     put_le32(result + TL_STATUS, WIRE_STATUS_REFUSED);

@@ -172,6 +172,17 @@ void vmbus_destroy(struct vmbus *vmbus)
     free(vmbus);
 }
 
+void vmbus_set_sockets(struct vmbus *vmbus, vmbus_connect_fn connect, void *owner)
+{
+    vmbus->connect = connect;
+    vmbus->connect_owner = owner;
+}
+
+bool vmbus_takes_offers(const struct vmbus *vmbus)
+{
+    return vmbus->version != 0 && vmbus->offers_wanted;
+}
+
 uint32_t vmbus_version(const struct vmbus *vmbus)
 {
     return vmbus->version;

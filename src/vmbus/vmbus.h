@@ -73,6 +73,9 @@ int vmbus_offer(struct vmbus *vmbus, const struct vmbus_offer *offer,
 /* Withdraw the offer; ops->closed comes first when it is open. Freed by ->released, or at once when
  * no guest knows it. */
 void vmbus_rescind(struct vmbus_channel *channel);
+/* Whether it is offered under these two, or was until it was withdrawn. */
+bool vmbus_channel_is_named(const struct vmbus_channel *channel, const uint8_t class_id[16],
+                            const uint8_t instance_id[16]);
 bool vmbus_channel_is_open(const struct vmbus_channel *channel);
 
 /* ---- packets ---- */
@@ -138,6 +141,18 @@ int vmbus_send_transfer(struct vmbus_channel *channel, const struct vmbus_transf
 /* A GPADL of the guest by its id, for buffers beside the rings: its bytes as segments. */
 int vmbus_gpadl_segments(struct vmbus_channel *channel, uint32_t id, struct vmbus_segment *ret,
                          size_t room, size_t *ret_count);
+
+/* ---- sockets of the guest (hv_sock) ---- */
+
+/*
+ * The guest connects to a service of the host, from an endpoint of its own; GUIDs as on the wire.
+ * 0: an offer with the service as class and the endpoint as instance was made; else the guest is
+ * told that nobody listens.
+ */
+typedef int (*vmbus_connect_fn)(void *owner, const uint8_t service[16], const uint8_t endpoint[16]);
+void vmbus_set_sockets(struct vmbus *vmbus, vmbus_connect_fn connect, void *owner);
+/* Offers that are made now reach the guest. */
+bool vmbus_takes_offers(const struct vmbus *vmbus);
 
 /* ---- what an administrator sees ---- */
 

@@ -67,6 +67,8 @@ struct vmbus {
     uint32_t version;    /* 0: not connected */
     unsigned target_vp;
     bool offers_wanted, all_told;
+    vmbus_connect_fn connect; /* NULL: no host service listens for sockets */
+    void *connect_owner;
     struct gpadl *gpadls;
     size_t gpadl_count, gpadl_pages;
 
@@ -98,6 +100,8 @@ void gpadl_body(struct vmbus *vmbus, const uint8_t *message, size_t length);
 void gpadl_teardown(struct vmbus *vmbus, const uint8_t *message);
 /* Complete, and of that channel; or NULL. */
 const struct gpadl *gpadl_find(const struct vmbus *vmbus, uint32_t id, uint32_t relid);
+/* A guest that lets go of a withdrawn channel does not tear down what it made for it. */
+void gpadl_forget_channel(struct vmbus *vmbus, uint32_t relid);
 void gpadl_forget_all(struct vmbus *vmbus);
 
 /* ---- channel.c ---- */

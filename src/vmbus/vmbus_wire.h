@@ -88,7 +88,9 @@ enum {
     MODIFY_SIZE = 16,
     MODIFY_RESPONSE_STATUS = 12,
 
-    TL_IDS = 8, /* two GUIDs */
+    TL_IDS = 8, /* two GUIDs: */
+    TL_ENDPOINT = 8,
+    TL_SERVICE = 24,
     TL_SIZE = 40,
     TL_STATUS = 40,
     TL_RESULT_SIZE = 44,

@@ -17,6 +17,7 @@
 #include "worker/images.h"
 #include "worker/perf_map.h"
 #include "worker/report.h"
+#include "worker/sockets.h"
 #include "worker/symbols.h"
 #include "worker/terminal.h"
 #include "worker/verbs.h"
@@ -38,6 +39,7 @@ struct worker {
     struct control_listener listener;
     struct verbs verbs;
     struct serve *serve;
+    struct sockets *sockets;
     int signal_fd;
     struct loop_watch *signal_watch;
     sigset_t signals_before;
@@ -307,7 +309,11 @@ static int serve_control(struct worker *worker, struct reason *reason)
         return WORKER_EXIT_FAILED;
     }
     worker->listener.fd = -1; /* the server's now */
-    return 0;
+    if (!worker->config->machine.hyperv)
+        return 0;
+    int error = sockets_create(worker->config->name, worker->loop, worker->machine,
+                               &worker->sockets, reason);
+    return error < 0 ? WORKER_EXIT_FAILED : 0;
 }
 
 static int prepare(struct worker *worker, struct reason *reason)
@@ -431,6 +437,8 @@ static int serve(struct worker *worker)
     }
     serve_destroy(worker->serve);
     worker->serve = NULL;
+    sockets_destroy(worker->sockets);
+    worker->sockets = NULL;
     serial_stop_waiting(worker->serial);
     machine_stop(worker->machine);
     machine_wait(worker->machine, &end);
@@ -442,6 +450,7 @@ static int serve(struct worker *worker)
 static void release(struct worker *worker)
 {
     serve_destroy(worker->serve);
+    sockets_destroy(worker->sockets);
     control_unlisten(&worker->listener);
     machine_destroy(worker->machine);
     cards_close(worker->cards);
