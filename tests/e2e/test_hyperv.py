@@ -228,7 +228,7 @@ def test_the_text_of_a_panic_reaches_the_host(partita, kernel, initramfs):
 def test_status_tells_of_bus_and_disks(partita, kernel, initramfs, tmp_path, monkeypatch):
     monkeypatch.setenv("PARTITA_RUNTIME_DIR", str(tmp_path / "sockets"))
     disk = sparse(tmp_path / "disk.raw", MIB)
-    guest = quick(partita, kernel, initramfs, "--disk", f"{disk},at=0:3", "--name", "probe")
+    guest = quick(partita, kernel, initramfs, "--disk", f"{disk},at=0:3", "--name", "probe", "--net", "none")
     guest.expect("guest:/root# ")
     shell(guest, "dd if=/dev/zero of=/dev/sda bs=64k count=4 oflag=direct 2>/dev/null")
     facts = json.loads(subprocess.run([partita, "status", "probe", "--json"], capture_output=True,

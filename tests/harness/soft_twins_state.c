@@ -22,14 +22,14 @@ static void take_exit(const struct engine_exit *exit, struct twins_state *ret)
     switch (exit->kind) {
     case ENGINE_EXIT_PORT_WRITE:
         ret->value = exit->port.value;
-        /* fall through */
+        __attribute__((fallthrough));
     case ENGINE_EXIT_PORT_READ:
         ret->address = exit->port.port;
         ret->size = exit->port.size;
         break;
     case ENGINE_EXIT_MMIO_WRITE:
         ret->value = exit->mmio.value;
-        /* fall through */
+        __attribute__((fallthrough));
     case ENGINE_EXIT_MMIO_READ:
         ret->address = exit->mmio.gpa;
         ret->size = exit->mmio.size;
