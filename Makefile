@@ -23,7 +23,7 @@ build: ## build/release: the program, optimised
 demo: ## boot Debian from a disk on the software engine
 	@tools/install-deps build demo
 	@tools/configure release
-	@ninja --quiet -C build/release src/cli/partita
+	@ninja --quiet -C build/release src/cli/partita src/agent/partita-agent
 	@demo/run
 
 demo-kernel: ## boot Debian's kernel alone, which takes seconds

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +21,8 @@
 #include "agent/pipe.h"
 #include "agent/serve.h"
 
-enum { BACKLOG = 64, EXIT_USAGE = 2, RETRY_SECONDS = 1 };
+/* The kernel's own patience of 2 seconds is short for a guest that has too much to do. */
+enum { BACKLOG = 64, EXIT_USAGE = 2, RETRY_SECONDS = 1, CONNECT_SECONDS = 10 };
 
 static int fail(const char *what)
 {
@@ -95,9 +97,12 @@ static int connect_to(unsigned port)
 {
     const struct sockaddr_vm address = {
         .svm_family = AF_VSOCK, .svm_port = port, .svm_cid = VMADDR_CID_HOST};
+    const struct timeval patience = {.tv_sec = CONNECT_SECONDS};
     int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+    if (fd < 0 ||
+        setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_CONNECT_TIMEOUT, &patience, sizeof(patience)) < 0 ||
+        connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         return fail("cannot connect to the host");
     return pipe_both(fd);
 }

@@ -22,8 +22,8 @@ enum {
     TURN = 16, /* chunks each way before others have their turn */
 };
 
-/* A guest that listens answers in milliseconds, a busy one in a second. */
-#define PATIENCE_NS (UINT64_C(5) * NS_PER_SECOND)
+/* A guest that listens answers in milliseconds, one that has too much to do in seconds. */
+#define PATIENCE_NS (UINT64_C(10) * NS_PER_SECOND)
 
 enum phase { LINK_ASKS, LINK_WAITS, LINK_FLOWS };
 
