@@ -113,18 +113,23 @@ static int take_payload(struct vmbus_channel *channel, const struct descriptor *
     return 0;
 }
 
-/* Show the guest what was read; it waits for room when what is free now passes what it asked for.
+/*
+ * Show the guest what was read; it waits for room when what is free now passes what it asked for.
+ * What it has written meanwhile counts: it may have found no room after our look at its index.
  */
-static void advance(struct vmbus_channel *channel, uint32_t packet_length, uint32_t available)
+static void advance(struct vmbus_channel *channel, uint32_t packet_length)
 {
     struct ring *ring = &channel->in;
-    uint32_t free_before = ring->size - available;
-    uint32_t free_now = free_before + packet_length;
+    uint32_t write_index;
 
     ring->index = ring_add(ring, ring->index, packet_length);
     ring_store(ring, RING_READ_INDEX, ring->index);
     uint32_t pending = ring_load(ring, RING_PENDING_SIZE);
-    if (pending != 0 && free_before <= pending && free_now > pending)
+    if (pending == 0 || ring_other_index(ring, RING_WRITE_INDEX, &write_index) < 0)
+        return; /* an index that leaves the ring is told of by the next read */
+    uint32_t free_now = ring->size - ring_distance(ring, ring->index, write_index);
+    uint32_t free_before = free_now < packet_length ? 0 : free_now - packet_length;
+    if (free_before <= pending && free_now > pending)
         channel_signal_guest(channel);
 }
 
@@ -171,7 +176,7 @@ static int read_packet(struct vmbus_channel *channel, uint32_t available,
         error = take_payload(channel, &descriptor, packet);
     channel->report.packets_in++;
     channel->report.bytes_in += descriptor.length;
-    advance(channel, descriptor.length + PACKET_TRAILER, available);
+    advance(channel, descriptor.length + PACKET_TRAILER);
     return error;
 }
 
