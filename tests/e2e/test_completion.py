@@ -29,7 +29,8 @@ def complete(partita, tmp_path):
 
 
 def test_commands(complete):
-    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "stop", "disk",
+    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "shell",
+                            "exec", "cp", "stop", "disk",
                             "host", "help", "version"]
     assert complete("h") == ["host", "help"]
     assert complete("help", "ho") == ["host"]
