@@ -29,7 +29,7 @@ demo: ## boot Debian from a disk on the software engine
 demo-kernel: ## boot Debian's kernel alone, which takes seconds
 	@tools/install-deps build demo
 	@tools/configure release
-	@ninja --quiet -C build/release src/cli/partita
+	@ninja --quiet -C build/release src/cli/partita src/agent/partita-agent
 	@demo/run kernel
 
 check: ## every test; the last line counts them

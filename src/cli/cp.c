@@ -82,7 +82,8 @@ static void print_cp_help(void)
     cli_print_options(stdout, cp_options);
     (void)puts("\n"
                "What goes to a folder that is there gets its old name in it; with SOURCE/. only\n"
-               "the contents of a folder go. A path of the host with a colon begins with ./ or /.\n"
+               "the contents of a folder go. A path of the host with a colon begins with ./ or\n"
+               "/.\n"
                "\n"
                "Exit codes: 0 copied, 1 a file cannot be read or written, 2 usage, 5 no such\n"
                "partition runs, 125 no connection to the guest.\n"

@@ -317,7 +317,7 @@ void link_connect(struct link *link, struct hvsock_stream *stream)
 
 bool link_is_overdue(const struct link *link, uint64_t now_ns)
 {
-    return link->phase != LINK_FLOWS && now_ns - link->since_ns > PATIENCE_NS;
+    return link->phase != LINK_FLOWS && now_ns > link->since_ns + PATIENCE_NS;
 }
 
 void link_give_up(struct link *link)

@@ -30,7 +30,8 @@ def complete(partita, tmp_path):
 
 def test_commands(complete):
     assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "integration",
-                            "kvp", "freeze", "copy", "stop", "disk", "host", "help", "version"]
+                            "kvp", "freeze", "copy", "shell", "exec", "cp", "stop", "disk", "host", "help",
+                            "version"]
     assert complete("h") == ["host", "help"]
     assert complete("help", "ho") == ["host"]
 

@@ -44,6 +44,20 @@ MISTAKES = [
     (["run", "-k", "/nonexistent"], IMAGE, "/nonexistent: No such file"),
     (["run", "-k", "/"], IMAGE, "/: is a directory"),
     (["run", "-k", "/dev/null"], IMAGE, "/dev/null: not a regular file"),
+    (["exec"], USAGE, "NAME COMMAND is wanted"),
+    (["exec", "web"], USAGE, "NAME COMMAND is wanted"),
+    (["exec", "web", "--"], USAGE, "NAME COMMAND is wanted"),
+    (["exec", "web", "--user"], USAGE, "needs a value"),
+    (["exec", "-e", "x", "web", "ls"], USAGE, "NAME=VALUE is wanted"),
+    (["exec", "web", "--wait", "x", "ls"], USAGE, "seconds are wanted"),
+    (["exec", "--intractive", "web", "ls", "--all"], USAGE, "did you mean --interactive"),
+    (["shell"], USAGE, "NAME is wanted"),
+    (["shell", "web", "ls"], USAGE, "'ls' is one word too many"),
+    (["cp", "a"], USAGE, "SOURCE DESTINATION is wanted"),
+    (["cp", "a", "b"], USAGE, "one side is to be NAME:PATH"),
+    (["cp", "x:a", "y:b"], USAGE, "one side is to be NAME:PATH"),
+    (["cp", "./x:a", "b"], USAGE, "one side is to be NAME:PATH"),
+    (["cp", "x:", "b"], USAGE, "one side is to be NAME:PATH"),
     (["host", "--jsno"], USAGE, "did you mean --json"),
     (["help", "rnu"], USAGE, "did you mean run"),
 ]
@@ -73,7 +87,7 @@ def test_help_lists_the_commands(run, words):
     assert "__complete" not in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "host", "stop", "integration", "kvp", "freeze", "copy"])
+@pytest.mark.parametrize("command", ["run", "host", "stop", "integration", "kvp", "freeze", "copy", "exec", "shell", "cp"])
 def test_help_of_a_command_has_options_and_examples(run, command):
     done = run(command, "--help")
     assert done.returncode == 0
