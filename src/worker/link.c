@@ -86,18 +86,17 @@ static uint32_t wanted_events(const struct link *link)
 
 static int watch(struct link *link, uint32_t events)
 {
-    if (link->watch != NULL && link->events == events)
-        return 0;
-    link->events = events;
-    if (link->watch != NULL && events == 0 && link->host_left) {
-        loop_watch_destroy(link->watch);
+    if (events == 0 && link->host_left) {
+        if (link->watch != NULL)
+            loop_watch_destroy(link->watch);
         link->watch = NULL;
         return 0;
     }
+    if (link->watch != NULL && link->events == events)
+        return 0;
+    link->events = events;
     if (link->watch != NULL)
         return loop_watch_modify(link->watch, events);
-    if (events == 0 && link->host_left)
-        return 0;
     return loop_watch_create(link->loop, link->fd, events, event_arrived, link, &link->watch);
 }
 
