@@ -49,7 +49,7 @@ static int listen_on(unsigned port)
 /* Only the host may give orders: programs in the guest can reach the port by the loopback. */
 static int accept_host(int listener)
 {
-    struct sockaddr_vm peer;
+    struct sockaddr_vm peer = {0};
     socklen_t length = sizeof(peer);
     int fd = accept4(listener, (struct sockaddr *)&peer, &length, SOCK_CLOEXEC);
 
@@ -89,7 +89,7 @@ static int serve_all(void)
         if (fd >= 0)
             serve_apart(listener, fd);
         else if (errno != EAGAIN && errno != EINTR)
-            (void)sleep(RETRY_SECONDS);
+            (void)sleep(RETRY_SECONDS); /* NOLINT(concurrency-mt-unsafe) */
     }
 }
 

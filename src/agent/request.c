@@ -234,7 +234,7 @@ int failure_decode(const uint8_t *payload, size_t length, uint32_t *ret_code, ch
         return -EPROTO;
     *ret_code = get_le32(payload);
     for (size_t i = 4; i < length && count + 1 < room; i++)
-        ret_text[count++] = payload[i] >= ' ' && payload[i] != 0x7f ? (char)payload[i] : '?';
+        ret_text[count++] = (char)(payload[i] >= ' ' && payload[i] != 0x7f ? payload[i] : '?');
     ret_text[count] = '\0';
     return 0;
 }

@@ -122,7 +122,7 @@ static void reset_signals(void)
         (void)sigaction(signal, &action, NULL);
     }
     (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
 static void take_streams(const struct plan *plan)
@@ -156,7 +156,7 @@ static void execute(const struct plan *plan)
 
     for (unsigned i = 0; plan->environment[i] != NULL; i++) {
         if (strncmp(plan->environment[i], "PATH=", 5) == 0)
-            (void)putenv(plan->environment[i]);
+            (void)putenv(plan->environment[i]); /* NOLINT(concurrency-mt-unsafe): a child's */
     }
     (void)execvpe(program, plan->arguments, plan->environment);
     tell(plan, STAGE_PROGRAM, errno);

@@ -60,7 +60,8 @@ static int split(const char *path, char ret_folder[REQUEST_MOST_PATH], char ret_
     if (strlen(path) >= sizeof(copy))
         return -ENAMETOOLONG;
     (void)snprintf(copy, sizeof(copy), "%s", path);
-    (void)snprintf(ret_folder, REQUEST_MOST_PATH, "%s", dirname(copy));
+    (void)snprintf(ret_folder, REQUEST_MOST_PATH, "%s",
+                   dirname(copy)); /* NOLINT(concurrency-mt-unsafe) */
     (void)snprintf(copy, sizeof(copy), "%s", path);
     const char *name = basename(copy); /* NOLINT(concurrency-mt-unsafe) */
     if (strlen(name) >= NAME_SIZE)
@@ -194,7 +195,7 @@ static int begin_file(struct receiver *receiver, int *folder, const char *name)
 static int take_entry(struct receiver *receiver, const struct frame *frame)
 {
     struct entry entry;
-    char name[NAME_SIZE];
+    char name[NAME_SIZE] = "";
     auto_close int folder = -1;
     int error = entry_decode(frame->payload, frame->length, &entry);
 

@@ -187,12 +187,12 @@ static int send_directory(struct sender *sender, int fd)
 
 int tree_send(struct tree_peer *peer, const char *path, struct reason *reason)
 {
-    auto_free struct sender *sender = calloc(1, sizeof(*sender));
     auto_close int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     struct stat status;
 
     if (fd < 0 || fstat(fd, &status) < 0)
         return reason_set(reason, -errno, "%s: %s", path, strerrordesc_np(errno));
+    auto_free struct sender *sender = calloc(1, sizeof(*sender));
     if (sender == NULL)
         return reason_set(reason, -ENOMEM, "out of memory");
     sender->peer = peer;

@@ -202,15 +202,12 @@ static int copy_out(struct tree_peer *peer, const struct side *from, const struc
 
 static int copy(const struct cp_command *command, const struct side *from, const struct side *to)
 {
-    auto_free struct frame_reader *reader = calloc(1, sizeof(*reader));
     struct progress progress = {.started_ns = clock_monotonic_ns()};
-    struct tree_peer peer = {.reader = reader, .owner = &progress};
+    struct tree_peer peer = {.owner = &progress};
     struct reason reason = {""};
     bool inward = to->name[0] != '\0';
     auto_close int fd = -1;
 
-    if (reader == NULL)
-        return GUEST_EXIT_FAILED;
     /* What is not there is said before the guest is asked. */
     if (inward && access(from->path, R_OK) < 0) {
         cli_error("cp: %s: %s", from->path, strerrordesc_np(errno));
@@ -219,10 +216,16 @@ static int copy(const struct cp_command *command, const struct side *from, const
     int code = guest_connect("cp", inward ? to->name : from->name, command->wait_seconds, &fd);
     if (code != 0)
         return code;
+    auto_free struct frame_reader *reader = calloc(1, sizeof(*reader));
+    if (reader == NULL)
+        return GUEST_EXIT_FAILED;
+    peer.reader = reader;
     peer.fd = fd;
     if (!command->quiet && isatty(STDERR_FILENO) == 1)
         peer.progress = show_progress;
-    int error = inward ? copy_in(&peer, from, to, &reason) : copy_out(&peer, from, to, &reason);
+    int error = inward ? copy_in(&peer, from, to, &reason)
+                       : copy_out(&peer, from, to,
+                                  &reason); /* NOLINT(clang-analyzer-unix.Malloc): auto_free */
     end_progress(&progress);
     if (error < 0)
         cli_error("cp: %s", reason.text);

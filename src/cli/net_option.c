@@ -26,19 +26,18 @@ static bool parse_number(const char *text, unsigned least, unsigned most, unsign
 /* A card's own address: six bytes, not of a group. */
 static bool parse_mac(const char *text, struct worker_card *ret)
 {
-    static const char digits[] = "0123456789abcdefABCDEF";
-    unsigned bytes[6];
-    int length = 0;
+    enum { BYTES = 6, PART = 3 };
 
-    if (strspn(text, "0123456789abcdefABCDEF:") != strlen(text) || strlen(text) != 17 ||
-        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
-               &bytes[4], &bytes[5], &length) != 6 ||
-        length != 17 || strchr(digits, text[0]) == NULL)
+    if (strlen(text) != BYTES * PART - 1)
         return false;
-    for (int i = 0; i < 6; i++)
-        ret->mac[i] = (uint8_t)bytes[i];
+    for (unsigned i = 0; i < BYTES; i++, text += PART) {
+        char digits[] = {text[0], text[1], '\0'};
+        if (strspn(digits, "0123456789abcdefABCDEF") != 2 || (text[2] != ':' && i != BYTES - 1))
+            return false;
+        ret->mac[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
     ret->mac_given = true;
-    return (bytes[0] & 1) == 0;
+    return (ret->mac[0] & 1) == 0;
 }
 
 /* "tcp:2222:22" becomes what passt wants: "2222:22"; an address may stand before: "::1/2222:22". */

@@ -251,7 +251,7 @@ static void take_signals(struct session *session)
     for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++)
         (void)sigaddset(&set, watched[i]);
     (void)signal(SIGPIPE, SIG_IGN);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     session->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 

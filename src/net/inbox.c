@@ -22,8 +22,8 @@ void inbox_destroy(struct inbox *inbox)
     inbox->buffer = NULL;
 }
 
-void inbox_add_at(struct inbox *inbox, uint8_t *bytes, size_t length,
-                  const struct net_offload *offload)
+void inbox_add_at(struct inbox *inbox, uint8_t *bytes /* NOLINT(readability-non-const-parameter) */,
+                  size_t length, const struct net_offload *offload)
 {
     struct iovec *iov = &inbox->iov[inbox->count];
 

@@ -22,8 +22,6 @@
 #include "net/headers.h"
 #include "net/inbox.h"
 
-extern char **environ;
-
 enum {
     PREFIX = 4,
     MOST_TURNS = 8, /* reads a turn of the loop */

@@ -99,7 +99,7 @@ static bool read_messages(struct net_socket *s)
 {
     struct inbox *inbox = &s->inbox;
     struct mmsghdr messages[READ_AHEAD] = {0};
-    struct iovec iov[READ_AHEAD];
+    struct iovec iov[READ_AHEAD] = {0};
     unsigned room = NET_BATCH - inbox->count;
     unsigned most = room < READ_AHEAD ? room : READ_AHEAD;
     uint8_t *at = inbox_end(inbox);

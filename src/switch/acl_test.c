@@ -11,7 +11,6 @@
 #include "switch/acl.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "switch/switch_fixture.h"
 
@@ -191,11 +190,6 @@ static bool model_passes(struct ends ends, uint8_t protocol, bool out)
     return pass;
 }
 
-static unsigned roll(unsigned sides)
-{
-    return (unsigned)rand() % sides;
-}
-
 static struct acl_prefix random_prefix(void)
 {
     return ipv4_prefix((uint8_t)roll(4), (uint8_t)(roll(3) == 0 ? 0 : 28 + roll(5)));
@@ -205,7 +199,6 @@ static void random_rules_are_as_the_model_has_them(void **state)
 {
     static const uint8_t protocols[] = {0, FRAME_TCP, FRAME_UDP};
     (void)state;
-    srand(1);
     for (unsigned round = 0; round < 3000; round++) {
         memset(&acl, 0, sizeof(acl));
         for (unsigned i = roll(6); i > 0; i--) {

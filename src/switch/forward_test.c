@@ -11,7 +11,6 @@
 #include "switch/forward.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/clock.h"
 #include "switch/switch_fixture.h"
@@ -217,11 +216,6 @@ static void ports_without_sense_are_refused(void **state)
 
 /* ---- properties ---- */
 
-static unsigned roll(unsigned sides)
-{
-    return (unsigned)rand() % sides;
-}
-
 static struct switch_port_config random_config(unsigned port)
 {
     struct switch_port_config ret = config_of(port);
@@ -289,7 +283,6 @@ static void nothing_leaks_whatever_happens(void **state)
     uint64_t frames = 0;
     uint64_t counted = 0;
     (void)state;
-    srand(4);
     for (unsigned round = 0; round < 200; round++) {
         switch_init(&core, 1000);
         for (unsigned i = 0; i < 8; i++)

@@ -10,9 +10,8 @@
 
 #include "switch/shape.h"
 
-#include <stdlib.h>
-
 #include "base/clock.h"
+#include "switch/switch_fixture.h"
 
 /* Send as fast as it may for ten seconds, by the clock that shape_when gives; within 1 %. */
 static void check_rate(uint64_t rate, uint64_t burst, uint64_t length)
@@ -53,10 +52,9 @@ static void steps_of_time_do_not_matter(void **state)
     uint64_t sent = 0;
     uint64_t now = 1;
     (void)state;
-    srand(2);
     shape_set(&shape, 1000003, 10000, now);
     while (now < 5 * (uint64_t)NS_PER_SECOND) {
-        now += (uint64_t)rand() % 200000;
+        now += roll(200000);
         while (shape_take(&shape, 99, now))
             sent += 99;
     }
@@ -89,12 +87,11 @@ static void weights_are_shares(void **state)
     uint64_t sent[4] = {0};
     uint64_t total = 0;
     (void)state;
-    srand(3);
     for (unsigned i = 0; i < 4; i++)
         share.weight[i] = weights[i];
     for (unsigned i = 0; i < 400000; i++) {
         unsigned port = share_next(&share, 15);
-        size_t length = port == 1 ? 64 : 60 + (unsigned)rand() % 1400;
+        size_t length = port == 1 ? 64 : 60 + roll(1400);
         share_sent(&share, port, length);
         sent[port] += length;
         total += length;

@@ -34,6 +34,17 @@ static inline void add_mac(struct bytes *bytes, uint8_t number)
     add(bytes, mac, sizeof(mac));
 }
 
+/* A number below `sides`; the same sequence each time (Marsaglia's xorshift). */
+static inline unsigned roll(unsigned sides)
+{
+    static uint32_t state = 2463534242;
+
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state % sides;
+}
+
 /* vlan -1: no tag */
 static inline struct bytes ethernet(uint8_t to, uint8_t from, int vlan, uint16_t type)
 {

@@ -34,6 +34,7 @@ static void initialize(struct netvsp *netvsp, const uint8_t *message, uint8_t *a
     put_le32(answer + NVSP_AT_THIRD, version != 0 ? NVSP_SUCCESS : NVSP_UNSUPPORTED);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): as all in the table */
 static void configure(struct netvsp *netvsp, const uint8_t *message, uint8_t *answer)
 {
     uint32_t frame = get_le32(message + NVSP_AT_FIRST);
@@ -84,6 +85,7 @@ static void take_send_buffer(struct netvsp *netvsp, const uint8_t *message, uint
     put_le32(answer + NVSP_AT_SECOND, taken ? NETVSP_SEND_SECTION : 0);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): as all in the table */
 static void revoke_receive_buffer(struct netvsp *netvsp, const uint8_t *message, uint8_t *answer)
 {
     (void)message;
@@ -94,6 +96,7 @@ static void revoke_receive_buffer(struct netvsp *netvsp, const uint8_t *message,
     netvsp_sections_reset(netvsp);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): as all in the table */
 static void revoke_send_buffer(struct netvsp *netvsp, const uint8_t *message, uint8_t *answer)
 {
     (void)message;
@@ -121,6 +124,7 @@ static void switch_path(struct netvsp *netvsp, const uint8_t *message, uint8_t *
     memcpy(answer, message, NVSP_MESSAGE);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): as all in the table */
 static void ignore(struct netvsp *netvsp, const uint8_t *message, uint8_t *answer)
 {
     (void)netvsp;

@@ -125,7 +125,9 @@ static bool tcp_is_right(const uint8_t *bytes, size_t length)
     uint8_t pseudo[12];
     memcpy(pseudo, bytes + 26, 8);
     put_be32(pseudo + 8, (uint32_t)(6 << 16 | (length - 34)));
-    const struct iovec iov[] = {{pseudo, 12}, {(void *)(uintptr_t)(bytes + 34), length - 34}};
+    const struct iovec iov[] = {
+        {pseudo, 12},
+        {(void *)(uintptr_t)(bytes + 34), length - 34}}; /* NOLINT(performance-no-int-to-ptr) */
     return net_checksum(iov, 2, 0) == 0xffff;
 }
 
@@ -224,19 +226,19 @@ static void the_filter_decides(void **state)
     static const uint8_t all[NET_MAC_SIZE] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     static const uint8_t other[NET_MAC_SIZE] = {2, 0, 0, 0, 0, 7};
     static const struct {
-        uint32_t filter;
         const uint8_t *to;
+        uint32_t filter;
         bool wanted;
     } rows[] = {
-        {NDIS_FILTER_DIRECTED, ng_mac, true},
-        {NDIS_FILTER_DIRECTED, other, false},
-        {NDIS_FILTER_DIRECTED, all, false},
-        {NDIS_FILTER_BROADCAST, all, true},
-        {NDIS_FILTER_BROADCAST, ng_mac, false},
-        {NDIS_FILTER_MULTICAST, group, false},
-        {NDIS_FILTER_ALL_MULTICAST, group, true},
-        {NDIS_FILTER_PROMISCUOUS, other, true},
-        {0, ng_mac, false},
+        {ng_mac, NDIS_FILTER_DIRECTED, true},
+        {other, NDIS_FILTER_DIRECTED, false},
+        {all, NDIS_FILTER_DIRECTED, false},
+        {all, NDIS_FILTER_BROADCAST, true},
+        {ng_mac, NDIS_FILTER_BROADCAST, false},
+        {group, NDIS_FILTER_MULTICAST, false},
+        {group, NDIS_FILTER_ALL_MULTICAST, true},
+        {other, NDIS_FILTER_PROMISCUOUS, true},
+        {ng_mac, 0, false},
     };
     struct netvsc_guest *g = *state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
