@@ -223,9 +223,8 @@ static int copy(const struct cp_command *command, const struct side *from, const
     peer.fd = fd;
     if (!command->quiet && isatty(STDERR_FILENO) == 1)
         peer.progress = show_progress;
-    int error = inward ? copy_in(&peer, from, to, &reason)
-                       : copy_out(&peer, from, to,
-                                  &reason); /* NOLINT(clang-analyzer-unix.Malloc): auto_free */
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): auto_free */
+    int error = inward ? copy_in(&peer, from, to, &reason) : copy_out(&peer, from, to, &reason);
     end_progress(&progress);
     if (error < 0)
         cli_error("cp: %s", reason.text);
