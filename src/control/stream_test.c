@@ -26,7 +26,8 @@ static int setup(void **state)
 {
     (void)state;
     assert_non_null(mkdtemp(folder));
-    assert_int_equal(setenv("PARTITA_RUNTIME_DIR", folder, 1), 0);
+    assert_int_equal(setenv("PARTITA_RUNTIME_DIR", folder, 1),
+                     0); /* NOLINT(concurrency-mt-unsafe) */
     return 0;
 }
 

@@ -153,7 +153,7 @@ static void what_finds_no_room_waits(void **state)
 {
     struct guest *guest = *state;
     struct owner *owner = flowing(guest);
-    uint8_t bytes[8192];
+    uint8_t bytes[8192] = {0};
     enum { PIECE = 5000 };
     memset(hvsock_room(owner->stream), 'a', PIECE);
     assert_int_equal(hvsock_send(owner->stream, PIECE), 0);
