@@ -72,6 +72,51 @@ void image_release(struct boot_file *file)
     *file = (struct boot_file){0};
 }
 
+/* A file without a name, on a disk if it can be: its pages are memory that the host may take. */
+static int open_nameless(void)
+{
+    const char *folder = secure_getenv("TMPDIR");
+    int fd = open(folder != NULL ? folder : "/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    return fd >= 0 ? fd : open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+static int write_whole(int fd, const uint8_t *bytes, size_t length)
+{
+    for (size_t done = 0; done < length;) {
+        ssize_t part = pwrite(fd, bytes + done, length - done, (off_t)done);
+        if (part < 0 && errno != EINTR)
+            return -errno;
+        if (part > 0)
+            done += (size_t)part;
+    }
+    return 0;
+}
+
+static void image_set_aside(const struct boot_file *file)
+{
+    const union {
+        const uint8_t *bytes;
+        void *address;
+    } ours = {file->bytes};
+
+    if (file->bytes == NULL)
+        return;
+    auto_close int fd = open_nameless();
+    if (fd < 0 || write_whole(fd, file->bytes, file->length) < 0)
+        return;
+    /* In place of the memory, in one step: where that fails the memory stays. */
+    (void)mmap(ours.address, file->length, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+}
+
+void images_set_aside(const struct images *images)
+{
+    image_set_aside(&images->boot.kernel);
+    image_set_aside(&images->boot.initrd);
+    for (size_t i = 0; i < images->boot.module_count; i++)
+        image_set_aside(&images->modules[i].file);
+}
+
 static int read_modules(const struct worker_config *config, struct images *images,
                         struct reason *reason)
 {

@@ -1,4 +1,4 @@
-/* The files of a boot, in memory for as long as the machine may boot them again. */
+/* The files of a boot, kept for as long as the machine may boot them again. */
 #ifndef WORKER_IMAGES_H
 #define WORKER_IMAGES_H
 
@@ -21,6 +21,12 @@ int images_read(const struct worker_config *config, struct images *images, struc
  */
 int images_find(const struct worker_config *config, struct disk *disk, struct images *images,
                 struct reason *reason);
+/*
+ * Their bytes go where the host can do without the memory, into files without a name in $TMPDIR or
+ * /var/tmp; they stay readable at the same addresses, for the next reset. What finds no room there
+ * stays in memory. For before other threads read them.
+ */
+void images_set_aside(const struct images *images);
 void images_release(struct images *images);
 
 /* One file, copied: what happens to it later does not matter. An empty one is refused. */

@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,6 +61,63 @@ static void copy_outlives_the_file(void **state)
     assert_memory_equal(image.bytes, "some bytes", 10);
     image_release(&image);
     image_release(&image);
+}
+
+/* Not of the process any more, by what the kernel says of the mapping: it has a file without a
+ * name. */
+static bool is_aside(const void *address)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512];
+    char start[32];
+    bool aside = false;
+
+    assert_non_null(maps);
+    (void)snprintf(start, sizeof(start), "%lx-", (unsigned long)(uintptr_t)address);
+    while (fgets(line, sizeof(line), maps) != NULL)
+        if (strncmp(line, start, strlen(start)) == 0)
+            aside = strstr(line, "(deleted)") != NULL;
+    (void)fclose(maps);
+    return aside;
+}
+
+static void what_is_set_aside_is_read_as_before(void **state)
+{
+    struct worker_config config = {0};
+    struct images images = {0};
+    struct reason reason;
+    (void)state;
+
+    config.kernel_path = file("kernel", "some bytes");
+    assert_int_equal(images_read(&config, &images, &reason), 0);
+    const uint8_t *before = images.boot.kernel.bytes;
+    assert_false(is_aside(before));
+    images_set_aside(&images);
+    assert_true(is_aside(before));
+    assert_ptr_equal(images.boot.kernel.bytes, before);
+    assert_memory_equal(before, "some bytes", 10);
+    images_set_aside(&images); /* again: from one file to the next */
+    assert_memory_equal(before, "some bytes", 10);
+    images_release(&images);
+}
+
+static void without_room_for_files_the_memory_stays(void **state)
+{
+    const struct rlimit none = {0, RLIM_INFINITY};
+    struct rlimit before;
+    struct images images = {0};
+    struct reason reason;
+    (void)state;
+
+    assert_int_equal(image_read(file("kernel", "some bytes"), &images.boot.kernel, &reason), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    images_set_aside(&images);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_false(is_aside(images.boot.kernel.bytes));
+    assert_memory_equal(images.boot.kernel.bytes, "some bytes", 10);
+    images_release(&images);
 }
 
 static void refuse(const char *what, int error, const char *part)
@@ -171,6 +231,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copy_outlives_the_file),
+        cmocka_unit_test(what_is_set_aside_is_read_as_before),
+        cmocka_unit_test(without_room_for_files_the_memory_stays),
         cmocka_unit_test(odd_files_are_refused_by_name),
         cmocka_unit_test(modules_are_named_by_their_path_or_their_words),
         cmocka_unit_test(disk_without_a_kernel_is_refused),

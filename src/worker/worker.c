@@ -249,6 +249,7 @@ static int create_machine(struct worker *worker, struct reason *reason)
     config.cards = cards_places(worker->cards, &config.card_count);
     switch (machine_create(&config, &worker->machine, reason)) {
     case 0:
+        images_set_aside(&worker->images);
         return 0;
     case -ENOEXEC:
         return WORKER_EXIT_IMAGE;
