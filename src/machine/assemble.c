@@ -1,6 +1,5 @@
 /* The parts of a machine, made and made again. */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 
 #include "firmware/acpi.h"
@@ -140,18 +139,17 @@ void machine_prepare_chipset(struct machine *machine, struct chipset *chipset)
 static int zero_range(struct mem *mem, size_t index)
 {
     const struct mem_range range = mem_range_at(mem, index);
-    uint64_t offset = 0;
-    int fd = mem_range_fd(mem, index, &offset);
 
-    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
-                  (off_t)range.size) < 0)
+    if (mem_discard(mem, range.gpa, range.size) < 0)
         return mem_fill(mem, range.gpa, 0, range.size);
-    mem_written(mem, range.gpa, range.size);
     return 0;
 }
 
+/* What was added while the guest ran is gone. */
 static int zero_memory(struct machine *machine, struct reason *reason)
 {
+    if (mem_ungrow(machine->mem) < 0)
+        return reason_set(reason, -ENOMEM, "added memory cannot be taken away for the reset");
     for (size_t i = 0; i < mem_range_count(machine->mem); i++) {
         int error = zero_range(machine->mem, i);
         if (error < 0)

@@ -1,13 +1,14 @@
 /*
  * Guest-physical memory over one sealed memfd. The invariants are in mem.h.
  *
- * The file is dense: the bytes of the second range follow those of the first, so the hole below
- * 4 GiB costs address space only. Host addresses are sparse: base + gpa, always.
+ * The file is dense: the bytes of the second range follow those of the first, and those of what may
+ * grow come last, so the hole below 4 GiB costs address space only. Host addresses are sparse: base + gpa, always.
  */
 #include "mem/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -35,6 +36,8 @@ struct mem {
     int fd;
     size_t range_count;
     struct mem_range range[MAX_RANGES];
+    struct mem_range growth; /* addresses */
+    _Atomic uint64_t grown;  /* bytes of it that are RAM, published after they are mapped */
     mem_observer_fn observer;
     void *observer_owner;
 };
@@ -57,13 +60,24 @@ static int plan_ranges(struct mem *mem, uint64_t size, uint64_t hole_start)
     return 0;
 }
 
+static int plan_growth(struct mem *mem, uint64_t growth)
+{
+    uint64_t from = mem_end(mem) < FOUR_GIB ? FOUR_GIB : mem_end(mem);
+
+    if (growth % MEM_GROWTH != 0 || growth > SIZE_MAX_RAM - mem->size)
+        return -EINVAL;
+    if (growth > 0)
+        mem->growth = (struct mem_range){(from + MEM_GROWTH - 1) & ~(MEM_GROWTH - 1), growth};
+    return 0;
+}
+
 /* Sealed, because a file that shrinks under its mapping turns every access into SIGBUS. */
 static int open_backing(struct mem *mem)
 {
     auto_close int fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -ENOMEM;
-    if (ftruncate(fd, (off_t)mem->size) != 0)
+    if (ftruncate(fd, (off_t)(mem->size + mem->growth.size)) != 0)
         return -ENOMEM;
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
         return -ENOMEM;
@@ -73,7 +87,7 @@ static int open_backing(struct mem *mem)
 
 static int reserve(struct mem *mem)
 {
-    uint64_t size = GUARD_SIZE + BASE_ALIGNMENT + mem_end(mem) + GUARD_SIZE;
+    uint64_t size = GUARD_SIZE + BASE_ALIGNMENT + mem_limit(mem) + GUARD_SIZE;
     void *at = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED)
         return -ENOMEM;
@@ -84,26 +98,34 @@ static int reserve(struct mem *mem)
     return 0;
 }
 
-static int map_ranges(struct mem *mem)
+static int map_bytes(struct mem *mem, uint64_t gpa, uint64_t size, uint64_t offset)
 {
-    for (size_t i = 0; i < mem->range_count; i++) {
-        uint64_t offset;
-        int fd = mem_range_fd(mem, i, &offset);
-        uint8_t *at = mem->base + mem->range[i].gpa;
-        size_t size = mem->range[i].size;
-        if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) ==
-            MAP_FAILED)
-            return -ENOMEM;
-        /* Hints: a kernel that refuses them costs speed, or a larger core file, nothing else. */
-        (void)madvise(at, size, MADV_HUGEPAGE);
-        (void)madvise(at, size, MADV_DONTDUMP);
-    }
+    uint8_t *at = mem->base + gpa;
+
+    if (mmap(at, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, mem->fd, (off_t)offset) ==
+        MAP_FAILED)
+        return -ENOMEM;
+    /* Hints: a kernel that refuses them costs speed, or a larger core file, nothing else. */
+    (void)madvise(at, size, MADV_HUGEPAGE);
+    (void)madvise(at, size, MADV_DONTDUMP);
     return 0;
 }
 
-static int set_up(struct mem *mem, uint64_t size, uint64_t hole_start)
+static int map_ranges(struct mem *mem)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < mem->range_count; i++)
+        r = map_bytes(mem, mem->range[i].gpa, mem->range[i].size,
+                      i == 0 ? 0 : mem->range[0].size);
+    return r;
+}
+
+static int set_up(struct mem *mem, uint64_t size, uint64_t growth, uint64_t hole_start)
 {
     int r = plan_ranges(mem, size, hole_start);
+    if (r == 0)
+        r = plan_growth(mem, growth);
     if (r == 0)
         r = open_backing(mem);
     if (r == 0)
@@ -113,19 +135,24 @@ static int set_up(struct mem *mem, uint64_t size, uint64_t hole_start)
     return r;
 }
 
-int mem_create(uint64_t size, uint64_t hole_start, struct mem **ret)
+int mem_create_growing(uint64_t size, uint64_t growth, uint64_t hole_start, struct mem **ret)
 {
     struct mem *mem = calloc(1, sizeof(*mem));
     if (mem == NULL)
         return -ENOMEM;
     mem->fd = -1;
-    int r = set_up(mem, size, hole_start);
+    int r = set_up(mem, size, growth, hole_start);
     if (r < 0) {
         mem_destroy(mem);
         return r;
     }
     *ret = mem;
     return 0;
+}
+
+int mem_create(uint64_t size, uint64_t hole_start, struct mem **ret)
+{
+    return mem_create_growing(size, 0, hole_start, ret);
 }
 
 void mem_destroy(struct mem *mem)
@@ -164,6 +191,11 @@ uint64_t mem_end(const struct mem *mem)
     return last->gpa + last->size;
 }
 
+uint64_t mem_limit(const struct mem *mem)
+{
+    return mem->growth.size != 0 ? mem->growth.gpa + mem->growth.size : mem_end(mem);
+}
+
 int mem_range_fd(const struct mem *mem, size_t index, uint64_t *ret_offset)
 {
     if (index >= mem->range_count)
@@ -178,12 +210,86 @@ static bool range_holds(const struct mem_range *range, uint64_t gpa, uint64_t le
     return gpa >= range->gpa && length <= range->size && gpa - range->gpa <= range->size - length;
 }
 
+/* What has grown may follow the last range without a gap: an access may lie in both. */
+static bool grown_holds(const struct mem *mem, uint64_t gpa, uint64_t length)
+{
+    struct mem_range grown = {mem->growth.gpa, atomic_load(&mem->grown)};
+    const struct mem_range *last = &mem->range[mem->range_count - 1];
+
+    if (grown.size == 0)
+        return false;
+    if (last->gpa + last->size == grown.gpa)
+        grown = (struct mem_range){last->gpa, last->size + grown.size};
+    return range_holds(&grown, gpa, length);
+}
+
 bool mem_is_ram(const struct mem *mem, uint64_t gpa, uint64_t length)
 {
     for (size_t i = 0; i < mem->range_count; i++)
         if (range_holds(&mem->range[i], gpa, length))
             return true;
-    return false;
+    return grown_holds(mem, gpa, length);
+}
+
+/* ---- memory that grows and is given back ---- */
+
+struct mem_range mem_growth(const struct mem *mem)
+{
+    return mem->growth;
+}
+
+int mem_grow(struct mem *mem, uint64_t size)
+{
+    uint64_t grown = atomic_load(&mem->grown);
+
+    if (size < grown || size > mem->growth.size || size % MEM_PAGE_SIZE != 0)
+        return -EINVAL;
+    if (size == grown)
+        return 0;
+    int r = map_bytes(mem, mem->growth.gpa + grown, size - grown, mem->size + grown);
+    if (r == 0)
+        atomic_store(&mem->grown, size);
+    return r;
+}
+
+static int punch(struct mem *mem, uint64_t offset, uint64_t length)
+{
+    int r = fallocate(mem->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                      (off_t)length);
+    return r < 0 ? -errno : 0;
+}
+
+int mem_ungrow(struct mem *mem)
+{
+    uint64_t grown = atomic_exchange(&mem->grown, 0);
+
+    if (grown == 0)
+        return 0;
+    mem_written(mem, mem->growth.gpa, grown);
+    if (mmap(mem->base + mem->growth.gpa, grown, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+        return -ENOMEM;
+    return punch(mem, mem->size, grown);
+}
+
+/* Where a byte of RAM lies in the file. */
+static uint64_t offset_of(const struct mem *mem, uint64_t gpa)
+{
+    if (mem->growth.size != 0 && gpa >= mem->growth.gpa)
+        return mem->size + (gpa - mem->growth.gpa);
+    if (mem->range_count > 1 && gpa >= mem->range[1].gpa)
+        return mem->range[0].size + (gpa - mem->range[1].gpa);
+    return gpa;
+}
+
+/* The file's bytes have no gap where the addresses have none. */
+int mem_discard(struct mem *mem, uint64_t gpa, uint64_t length)
+{
+    if (!mem_is_ram(mem, gpa, length) || (gpa | length) % MEM_PAGE_SIZE != 0)
+        return -EFAULT;
+    int r = length == 0 ? 0 : punch(mem, offset_of(mem, gpa), length);
+    mem_written(mem, gpa, length);
+    return r;
 }
 
 int mem_read(const struct mem *mem, uint64_t gpa, void *ret, size_t length)

@@ -3,8 +3,9 @@
  *
  * 1. All RAM lies in one reservation of host addresses: guest-physical address g is host byte
  *    mem_base + g; what is not RAM inside the reservation is mapped PROT_NONE, with guards around.
- * 2. Ranges are fixed after set-up; look-ups need no lock. Contents are shared with running guests:
- *    whoever reads guest memory reads each word once, through here, into its own variable.
+ * 2. Ranges are fixed after set-up, and what grows behind them only becomes more while the guest
+ *    runs; look-ups need no lock. Contents are shared with running guests: whoever reads guest memory
+ *    reads each word once, through here, into its own variable.
  * 3. Whoever writes guest RAM other than as a virtual processor does so through mem_write, mem_fill
  *    or a pin for writing, so that the engine hears of it (translated code) and dirty pages are
  * known.
@@ -30,6 +31,12 @@ struct mem_range {
  * 4 GiB up. Returns 0, -EINVAL, -ENOMEM.
  */
 int mem_create(uint64_t size, uint64_t hole_start, struct mem **ret);
+/*
+ * The same, with addresses for `growth` more bytes, a multiple of MEM_GROWTH, behind the last range
+ * and from 4 GiB on. They are no RAM yet.
+ */
+#define MEM_GROWTH UINT64_C(0x8000000) /* what Linux adds at a time, and how it is aligned */
+int mem_create_growing(uint64_t size, uint64_t growth, uint64_t hole_start, struct mem **ret);
 void mem_destroy(struct mem *mem);
 
 uint64_t mem_size(const struct mem *mem);
@@ -40,11 +47,30 @@ struct mem_range mem_range_at(const struct mem *mem, size_t index);
 uint8_t *mem_base(const struct mem *mem);
 /* One past the highest RAM address. */
 uint64_t mem_end(const struct mem *mem);
+/* The same with all that may become RAM. */
+uint64_t mem_limit(const struct mem *mem);
 /* The memfd behind a range and the offset of its first byte, for engines that map it themselves. */
 int mem_range_fd(const struct mem *mem, size_t index, uint64_t *ret_offset);
 
 /* Whether [gpa, gpa + length) is RAM throughout; false on wrap-around; any thread. */
 bool mem_is_ram(const struct mem *mem, uint64_t gpa, uint64_t length);
+
+/* ---- memory that grows and is given back ---- */
+
+/* Addresses that may become RAM; not among the ranges above. Size 0: none. */
+struct mem_range mem_growth(const struct mem *mem);
+/*
+ * Its first `size` bytes are RAM from now on: never less than before, a multiple of the page size;
+ * one thread. -EINVAL, -ENOMEM.
+ */
+int mem_grow(struct mem *mem, uint64_t size);
+/* Nothing of it is RAM any more; only while nobody uses it: no processor runs, no pin is left. */
+int mem_ungrow(struct mem *mem);
+/*
+ * Whole pages of RAM whose bytes nobody needs: the host has them back, and they read as zero until
+ * they are written again. Any thread. -EFAULT, or what the host says.
+ */
+int mem_discard(struct mem *mem, uint64_t gpa, uint64_t length);
 
 /* Copy out of or into RAM; all or nothing: -EFAULT when a byte of the range is not RAM. */
 int mem_read(const struct mem *mem, uint64_t gpa, void *ret, size_t length);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MIB      UINT64_C(0x100000)
@@ -264,6 +265,100 @@ static void what_is_not_ram_cannot_be_touched(void **state)
     mem_destroy(mem);
 }
 
+static void growth_is_no_ram_until_it_grows(void **state)
+{
+    (void)state;
+    struct mem *mem = NULL;
+    assert_int_equal(mem_create_growing(64 * MIB, 2 * MEM_GROWTH, HOLE, &mem), 0);
+    assert_int_equal(mem_growth(mem).gpa, FOUR_GIB);
+    assert_int_equal(mem_end(mem), 64 * MIB);
+    assert_int_equal(mem_limit(mem), FOUR_GIB + 2 * MEM_GROWTH);
+    assert_false(mem_is_ram(mem, FOUR_GIB, 1));
+    assert_false(readable(mem_base(mem) + FOUR_GIB));
+    assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
+    assert_true(mem_is_ram(mem, FOUR_GIB, MEM_GROWTH));
+    assert_false(mem_is_ram(mem, FOUR_GIB, MEM_GROWTH + 1));
+    assert_int_equal(mem_write(mem, FOUR_GIB + MEM_GROWTH - 4, "abc", 4), 0);
+    assert_int_equal(mem_grow(mem, 2 * MEM_GROWTH), 0);
+    assert_string_equal((const char *)mem_pin(mem, FOUR_GIB + MEM_GROWTH - 4, 4), "abc");
+    assert_int_equal(mem_grow(mem, MEM_GROWTH), -EINVAL);
+    assert_int_equal(mem_grow(mem, 3 * MEM_GROWTH), -EINVAL);
+    mem_destroy(mem);
+}
+
+static void growth_is_forgotten_and_comes_back_empty(void **state)
+{
+    (void)state;
+    struct mem *mem = NULL;
+    assert_int_equal(mem_create_growing(64 * MIB, MEM_GROWTH, HOLE, &mem), 0);
+    assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
+    assert_int_equal(mem_write(mem, FOUR_GIB, "abc", 4), 0);
+    assert_int_equal(mem_ungrow(mem), 0);
+    assert_false(mem_is_ram(mem, FOUR_GIB, 1));
+    assert_false(readable(mem_base(mem) + FOUR_GIB));
+    assert_int_equal(mem_ungrow(mem), 0);
+    assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
+    assert_int_equal(*mem_pin(mem, FOUR_GIB, 1), 0);
+    mem_destroy(mem);
+}
+
+static void growth_behind_the_last_range_is_one_with_it(void **state)
+{
+    (void)state;
+    struct mem *mem = NULL;
+    assert_int_equal(mem_create_growing(HOLE + MEM_GROWTH, MEM_GROWTH, HOLE, &mem), 0);
+    assert_int_equal(mem_growth(mem).gpa, FOUR_GIB + MEM_GROWTH);
+    assert_false(mem_is_ram(mem, FOUR_GIB + MEM_GROWTH - 8, 16));
+    assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
+    assert_true(mem_is_ram(mem, FOUR_GIB + MEM_GROWTH - 8, 16));
+    assert_int_equal(mem_fill(mem, FOUR_GIB + MEM_GROWTH - 4096, 7, 8192), 0);
+    assert_int_equal(mem_discard(mem, FOUR_GIB + MEM_GROWTH - 4096, 8192), 0);
+    assert_int_equal(*mem_pin(mem, FOUR_GIB + MEM_GROWTH, 1), 0);
+    mem_destroy(mem);
+    assert_int_equal(mem_create_growing(HOLE + MIB, MEM_GROWTH, HOLE, &mem), 0);
+    assert_int_equal(mem_growth(mem).gpa, FOUR_GIB + MEM_GROWTH); /* aligned */
+    mem_destroy(mem);
+    mem = NULL;
+    assert_int_equal(mem_create_growing(MIB, MEM_GROWTH + MIB, HOLE, &mem), -EINVAL);
+    assert_int_equal(mem_create_growing(MIB, UINT64_C(1) << 40, HOLE, &mem), -EINVAL);
+    assert_null(mem);
+}
+
+/* 512-byte blocks that the memory takes. */
+static int64_t blocks_of(const struct mem *mem)
+{
+    struct stat stat;
+    uint64_t offset;
+    assert_int_equal(fstat(mem_range_fd(mem, 0, &offset), &stat), 0);
+    return stat.st_blocks;
+}
+
+static void discarded_pages_cost_nothing_and_read_as_zero(void **state)
+{
+    (void)state;
+    struct mem *mem = create(HOLE + 4 * MIB, HOLE);
+    struct heard heard = {0};
+    assert_int_equal(mem_fill(mem, HOLE - MIB, 0xa5, MIB), 0);
+    assert_int_equal(mem_fill(mem, FOUR_GIB, 0xa5, 4 * MIB), 0);
+    assert_int_equal(blocks_of(mem), 5 * MIB / 512);
+    mem_set_observer(mem, hear, &heard);
+    assert_int_equal(mem_discard(mem, FOUR_GIB + MIB, 2 * MIB), 0);
+    assert_int_equal(heard.gpa, FOUR_GIB + MIB);
+    assert_int_equal(heard.length, 2 * MIB);
+    assert_int_equal(blocks_of(mem), 3 * MIB / 512);
+    assert_int_equal(*mem_pin(mem, FOUR_GIB + MIB, 1), 0);
+    assert_int_equal(*mem_pin(mem, FOUR_GIB + MIB - 1, 1), 0xa5);
+    assert_int_equal(*mem_pin(mem, FOUR_GIB + 3 * MIB, 1), 0xa5);
+    assert_int_equal(*mem_pin(mem, HOLE - 1, 1), 0xa5);
+    mem_set_observer(mem, NULL, NULL);
+    assert_int_equal(mem_discard(mem, HOLE - 4096, 8192), -EFAULT);
+    assert_int_equal(mem_discard(mem, 100, 4096), -EFAULT);
+    assert_int_equal(mem_discard(mem, 4096, 100), -EFAULT);
+    assert_int_equal(mem_discard(mem, UINT64_MAX - 4095, 8192), -EFAULT);
+    assert_int_equal(mem_discard(mem, 0, 0), 0);
+    mem_destroy(mem);
+}
+
 static void destroy_accepts_null(void **state)
 {
     (void)state;
@@ -285,6 +380,10 @@ int main(void)
         cmocka_unit_test(backing_file_cannot_change_its_size),
         cmocka_unit_test(ranges_are_shared_through_their_descriptor),
         cmocka_unit_test(what_is_not_ram_cannot_be_touched),
+        cmocka_unit_test(growth_is_no_ram_until_it_grows),
+        cmocka_unit_test(growth_is_forgotten_and_comes_back_empty),
+        cmocka_unit_test(growth_behind_the_last_range_is_one_with_it),
+        cmocka_unit_test(discarded_pages_cost_nothing_and_read_as_zero),
         cmocka_unit_test(destroy_accepts_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,7 @@ struct soft_partition {
     struct engine_config config;
     struct mem *mem;
     uint8_t *ram;                      /* mem_base */
-    uint64_t ram_end;                  /* mem_end */
+    uint64_t ram_end;                  /* mem_limit */
     struct cpu *cpu[ENGINE_MAX_VCPUS]; /* index = APIC id; NULL until created */
     struct soft_mapping mapping[SOFT_MAX_MAPPINGS];
     size_t mapping_count;

@@ -59,7 +59,7 @@ static void set_up(struct soft_partition *soft, const struct engine_config *conf
     soft->config = *config;
     soft->mem = config->mem;
     soft->ram = mem_base(config->mem);
-    soft->ram_end = mem_end(config->mem);
+    soft->ram_end = mem_limit(config->mem);
     soft->tsc_hz = engine_tsc_hz();
     (void)pthread_mutex_init(&soft->split_lock, NULL);
     atomic_store(&soft->epoch, 1);
