@@ -2,7 +2,8 @@
  * Guest-physical memory over one sealed memfd. The invariants are in mem.h.
  *
  * The file is dense: the bytes of the second range follow those of the first, and those of what may
- * grow come last, so the hole below 4 GiB costs address space only. Host addresses are sparse: base + gpa, always.
+ * grow come last, so the hole below 4 GiB costs address space only. Host addresses are sparse: base
+ * + gpa, always.
  */
 #include "mem/mem.h"
 
@@ -116,8 +117,7 @@ static int map_ranges(struct mem *mem)
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < mem->range_count; i++)
-        r = map_bytes(mem, mem->range[i].gpa, mem->range[i].size,
-                      i == 0 ? 0 : mem->range[0].size);
+        r = map_bytes(mem, mem->range[i].gpa, mem->range[i].size, i == 0 ? 0 : mem->range[0].size);
     return r;
 }
 

@@ -4,8 +4,8 @@
  * 1. All RAM lies in one reservation of host addresses: guest-physical address g is host byte
  *    mem_base + g; what is not RAM inside the reservation is mapped PROT_NONE, with guards around.
  * 2. Ranges are fixed after set-up, and what grows behind them only becomes more while the guest
- *    runs; look-ups need no lock. Contents are shared with running guests: whoever reads guest memory
- *    reads each word once, through here, into its own variable.
+ *    runs; look-ups need no lock. Contents are shared with running guests: whoever reads guest
+ * memory reads each word once, through here, into its own variable.
  * 3. Whoever writes guest RAM other than as a virtual processor does so through mem_write, mem_fill
  *    or a pin for writing, so that the engine hears of it (translated code) and dirty pages are
  * known.
