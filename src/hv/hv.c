@@ -41,6 +41,8 @@ static void fill(struct hv *hv, const struct hv_config *config)
     hv->tsc_offset = config->tsc_offset;
     hv->scale = refclock_scale(config->tsc_hz);
     hv->privileges = config->privileges != 0 ? config->privileges : hv_default_privileges();
+    if (config->privileges == 0 && config->host.discard != NULL)
+        hv->privileges |= HV_PRIVILEGE(HV_EXTENDED_HYPERCALLS);
     (void)pthread_mutex_init(&hv->partition_lock, NULL);
     (void)pthread_rwlock_init(&hv->port_lock, NULL);
     cpuid_fill(hv);

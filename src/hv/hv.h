@@ -80,6 +80,11 @@ struct hv_host {
     void (*flush_tlb)(void *owner, uint64_t vp_set);
     void (*crash)(void *owner, unsigned vp, const struct hv_crash *crash);
     void (*reset)(void *owner); /* the reset MSR; the partition starts anew soon */
+    /*
+     * RAM, whole pages, whose bytes the guest does not need any more: they may read as zero. On a
+     * VP's thread. NULL: the guest is not told that it may say so.
+     */
+    void (*discard)(void *owner, uint64_t gpa, uint64_t length);
 };
 
 struct hv_config {
@@ -91,7 +96,8 @@ struct hv_config {
     uint64_t apic_hz;   /* of the APIC timer, for HV_X64_MSR_APIC_FREQUENCY */
     /*
      * HV_PARTITION_PRIVILEGE_MASK, TLFS § 4.2.2: gates each MSR and hypercall, and is what leaf
-     * 0x40000003 shows. 0 means hv_default_privileges().
+     * 0x40000003 shows. 0 means hv_default_privileges(), and extended hypercalls when the host has
+     * one.
      */
     uint64_t privileges;
 };

@@ -39,6 +39,7 @@ enum hypercall_code {
     CALL_POST_MESSAGE = 0x005c,
     CALL_SIGNAL_EVENT = 0x005d,
     CALL_QUERY_CAPABILITIES = 0x8001,
+    CALL_MEMORY_HEAT_HINT = 0x8003,
 };
 
 /* A call, its input read and its registers told apart from the mode of the caller. */
@@ -194,11 +195,57 @@ static uint64_t get_partition_id(const struct hv_vp *vp)
     return PARTITION_ID;
 }
 
-/* There are none beyond asking for them. */
+enum { CAPABILITY_COLD_DISCARD = 1 << 8 };
+
 static uint64_t query_capabilities(const struct hv_vp *vp)
 {
-    (void)vp;
-    return 0;
+    return vp->hv->host.discard != NULL ? CAPABILITY_COLD_DISCARD : 0;
+}
+
+/* ---- memory that the guest does not use: Linux hv_balloon.c, hv_free_page_report() ---- */
+
+enum {
+    HINT_COLD_DISCARD = 2, /* the bytes are not needed any more */
+    HINT_RANGES = 8,
+    RANGE_MORE = 0x7ff, /* pages beyond the first */
+    RANGE_LARGE = 1 << 11,
+    RANGE_LARGE_RESERVED = 0x1ff000, /* and bit 12: pages of 1 GiB, which nobody reports */
+    LARGE_PAGE = 0x200000,
+};
+
+static bool decode_hint(const struct hv *hv, uint64_t range, uint64_t *ret_gpa,
+                        uint64_t *ret_length)
+{
+    bool large = (range & RANGE_LARGE) != 0;
+    uint64_t page = large ? LARGE_PAGE : MEM_PAGE_SIZE;
+
+    if (large && (range & RANGE_LARGE_RESERVED) != 0)
+        return false;
+    *ret_gpa = range & ~(page - 1);
+    *ret_length = ((range & RANGE_MORE) + 1) * page;
+    return mem_is_ram(hv->mem, *ret_gpa, *ret_length);
+}
+
+/* All ranges are checked before the first is discarded. */
+static enum hv_status perform_heat_hint(struct hv_vp *vp, const struct input *input)
+{
+    const struct hv_host *host = &vp->hv->host;
+    uint64_t gpa = 0;
+    uint64_t length = 0;
+
+    if (host->discard == NULL || get_le64(input->bytes) != HINT_COLD_DISCARD)
+        return HV_STATUS_INVALID_PARAMETER;
+    for (unsigned i = 0; i < input->count; i++) {
+        if (!decode_hint(vp->hv, get_le64(input->bytes + HINT_RANGES + (size_t)i * 8), &gpa,
+                         &length))
+            return HV_STATUS_INVALID_PARAMETER;
+    }
+    for (unsigned i = input->start; i < input->count; i++) {
+        (void)decode_hint(vp->hv, get_le64(input->bytes + HINT_RANGES + (size_t)i * 8), &gpa,
+                          &length);
+        host->discard(host->owner, gpa, length);
+    }
+    return HV_STATUS_SUCCESS;
 }
 
 static const struct call calls[] = {
@@ -213,6 +260,7 @@ static const struct call calls[] = {
     {CALL_POST_MESSAGE, HV_POST_MESSAGES, 256, 0, false, perform_post_message, NULL},
     {CALL_SIGNAL_EVENT, HV_SIGNAL_EVENTS, 8, 0, false, perform_signal_event, NULL},
     {CALL_QUERY_CAPABILITIES, HV_EXTENDED_HYPERCALLS, 0, 0, false, NULL, query_capabilities},
+    {CALL_MEMORY_HEAT_HINT, HV_EXTENDED_HYPERCALLS, 8, 8, false, perform_heat_hint, NULL},
 };
 
 static const struct call *find(uint16_t code)

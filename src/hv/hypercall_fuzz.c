@@ -1,6 +1,6 @@
 /*
  * Invariant: whatever a guest puts into registers and memory, a hypercall ends with a status that
- * the specification knows, and reaches processors that there are only.
+ * the specification knows, and reaches processors and memory that there are only.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -53,10 +53,20 @@ static enum hv_status event(void *owner, uint16_t flag)
 static struct hv *hv;
 static struct mem *mem;
 
+static void discard(void *owner, uint64_t gpa, uint64_t length)
+{
+    (void)owner;
+    if (length == 0 || !mem_is_ram(mem, gpa, length) || (gpa | length) % MEM_PAGE_SIZE != 0)
+        abort();
+}
+
 static void set_up(void)
 {
     struct hv_config config = {
-        .host = {.interrupt = interrupt, .set_timer = set_timer, .flush_tlb = flush},
+        .host = {.interrupt = interrupt,
+                 .set_timer = set_timer,
+                 .flush_tlb = flush,
+                 .discard = discard},
         .vp_count = VPS,
         .tsc_hz = 1000000000,
         .privileges = UINT64_MAX,

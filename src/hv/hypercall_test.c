@@ -124,6 +124,57 @@ static void privileges_gate_calls(void **state)
     fixture_destroy(rich);
 }
 
+struct discarded {
+    unsigned count;
+    uint64_t gpa, length;
+};
+
+static void discard(void *owner, uint64_t gpa, uint64_t length)
+{
+    struct discarded *discarded = owner;
+    discarded->count++;
+    discarded->gpa = gpa;
+    discarded->length = length;
+}
+
+/* The hint with these words of input; the status. */
+static uint64_t hint(struct fixture *f, unsigned count, uint64_t type, uint64_t first,
+                     uint64_t second)
+{
+    put_le64(input(f), type);
+    put_le64(input(f) + 8, first);
+    put_le64(input(f) + 16, second);
+    return call(f, 0x8003 | (uint64_t)count << 32, INPUT_AT, 0) & 0xffff;
+}
+
+static void cold_memory_is_discarded(void **state)
+{
+    struct discarded discarded = {0};
+    struct fixture *f =
+        fixture_create(hv_default_privileges() | HV_PRIVILEGE(HV_EXTENDED_HYPERCALLS));
+    (void)state;
+    assert_int_equal(hint(f, 1, 2, 0x3000, 0), HV_STATUS_INVALID_PARAMETER); /* no host for it */
+    f->hv->host.owner = &discarded;
+    f->hv->host.discard = discard;
+    assert_int_equal(call(f, 0x8001, 0, OUTPUT_AT), HV_STATUS_SUCCESS);
+    assert_int_equal(get_le64(mem_pin(f->mem, OUTPUT_AT, 8)), 0x100);
+    assert_int_equal(hint(f, 2, 2, 0x3000, 0x5002), HV_STATUS_SUCCESS);
+    assert_int_equal(discarded.count, 2);
+    assert_int_equal(discarded.gpa, 0x5000);
+    assert_int_equal(discarded.length, 0x3000);
+    assert_int_equal(hint(f, 1, 2, 0x800, 0), HV_STATUS_SUCCESS); /* large */
+    assert_int_equal(discarded.gpa, 0);
+    assert_int_equal(discarded.length, 0x200000);
+    discarded.count = 0;
+    assert_int_equal(hint(f, 2, 2, 0x3000, FIXTURE_RAM), HV_STATUS_INVALID_PARAMETER);
+    assert_int_equal(hint(f, 1, 2, 0x1800, 0), HV_STATUS_INVALID_PARAMETER); /* 1 GiB */
+    assert_int_equal(hint(f, 1, 2, UINT64_MAX, 0), HV_STATUS_INVALID_PARAMETER);
+    assert_int_equal(hint(f, 1, 1, 0x3000, 0), HV_STATUS_INVALID_PARAMETER);
+    assert_int_equal(hint(f, 1, 6, 0x3000, 0), HV_STATUS_INVALID_PARAMETER);
+    assert_int_equal(discarded.count, 0);
+    fixture_destroy(f);
+}
+
 static void flushes_name_their_processors(void **state)
 {
     struct fixture *f = *state;
@@ -205,6 +256,7 @@ int main(void)
         HV_TEST(parameters_lie_in_one_page_of_ram),
         HV_TEST(control_words_are_checked),
         HV_TEST(privileges_gate_calls),
+        HV_TEST(cold_memory_is_discarded),
         HV_TEST(flushes_name_their_processors),
         HV_TEST(sets_may_be_sparse),
         HV_TEST(ipis_reach_each_of_the_set),

@@ -135,29 +135,6 @@ void machine_prepare_chipset(struct machine *machine, struct chipset *chipset)
         chipset_set_up_as_bios(chipset);
 }
 
-/* Give the pages back: reads as zero, and a large guest that used little costs little. */
-static int zero_range(struct mem *mem, size_t index)
-{
-    const struct mem_range range = mem_range_at(mem, index);
-
-    if (mem_discard(mem, range.gpa, range.size) < 0)
-        return mem_fill(mem, range.gpa, 0, range.size);
-    return 0;
-}
-
-/* What was added while the guest ran is gone. */
-static int zero_memory(struct machine *machine, struct reason *reason)
-{
-    if (mem_ungrow(machine->mem) < 0)
-        return reason_set(reason, -ENOMEM, "added memory cannot be taken away for the reset");
-    for (size_t i = 0; i < mem_range_count(machine->mem); i++) {
-        int error = zero_range(machine->mem, i);
-        if (error < 0)
-            return reason_set(reason, error, "guest memory cannot be cleared for the reset");
-    }
-    return 0;
-}
-
 /*
  * The devices keep what a reset keeps (CMOS, the clock); processors are made anew, which is the
  * same state as at power-on on every engine.
@@ -169,7 +146,7 @@ int machine_reset(struct machine *machine, struct reason *reason)
     machine_destroy_processors(machine);
     machine->tsc_offset = -(int64_t)engine_host_tsc();
     machine_reset_hyperv(machine);
-    int error = zero_memory(machine, reason);
+    int error = machine_reset_memory(machine, reason);
     if (error == 0)
         error = machine_load_images(machine, reason);
     if (error == 0)

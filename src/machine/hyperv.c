@@ -66,6 +66,7 @@ static struct hv_host hv_host_of(struct machine *machine)
         .flush_tlb = flush_tlb,
         .crash = tell_crash,
         .reset = reset,
+        .discard = machine->config.memory_maximum != 0 ? machine_discard_memory : NULL,
     };
 }
 
@@ -197,12 +198,15 @@ int machine_create_hyperv(struct machine *machine, struct reason *reason)
         error = machine_create_network(machine, reason);
     if (error == 0)
         error = machine_create_integration(machine, reason);
+    if (error == 0)
+        error = machine_create_balloon(machine, reason);
     return error == 0 ? machine_create_test_ports(machine, reason) : error;
 }
 
 void machine_destroy_hyperv(struct machine *machine)
 {
     machine_destroy_test_ports(machine);
+    machine_destroy_balloon(machine);
     machine_destroy_integration(machine);
     machine_destroy_network(machine);
     machine_end_sockets(machine);

@@ -16,6 +16,11 @@ static int check_config(const struct machine_config *config, struct reason *reas
                           config->vcpu_count, ENGINE_MAX_VCPUS);
     if (config->memory_size == 0 || config->memory_size % MIB != 0)
         return reason_set(reason, -EINVAL, "memory must be a multiple of 1 MiB");
+    if (config->memory_maximum != 0 &&
+        (!config->hyperv || config->memory_maximum < config->memory_size))
+        return reason_set(reason, -EINVAL,
+                          "dynamic memory needs Hyper-V, and a maximum that is no"
+                          " less than what there is at the start");
     return 0;
 }
 
@@ -34,10 +39,9 @@ static int create_parts(struct machine *machine, struct reason *reason)
     int error = make_uuid(machine->uuid, reason);
     if (error < 0)
         return error;
-    error = mem_create(machine->config.memory_size, MACHINE_HOLE_START, &machine->mem);
+    error = machine_create_memory(machine, reason);
     if (error < 0)
-        return reason_set(reason, -ENOMEM, "the host has no %llu MiB of memory to give",
-                          (unsigned long long)machine->config.memory_size >> 20);
+        return error;
     error = loop_timer_create(machine->config.loop, machine_hold_meeting, machine,
                               &machine->reset_timer);
     if (error < 0)

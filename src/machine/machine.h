@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "firmware/boot.h"
 
+struct balloon;
 struct disk;
 struct hvsock;
 struct hvsock_user;
@@ -62,7 +63,12 @@ struct machine_config {
     size_t code_memory;                  /* see engine.h */
     struct engine_code_watch code_watch; /* see engine.h */
     unsigned vcpu_count;                 /* 1 to ENGINE_MAX_VCPUS */
-    uint64_t memory_size;                /* bytes, a multiple of 1 MiB */
+    uint64_t memory_size;                /* bytes, a multiple of 1 MiB: at the start */
+    /*
+     * Dynamic memory: what it may grow to, in steps of MEM_GROWTH; 0: what it has is fixed. Only
+     * with hyperv.
+     */
+    uint64_t memory_maximum;
     struct boot_config boot;
     bool debug_exit, test_devices;
     bool hyperv;                      /* the guest sees Hyper-V, VMBus and the disks */
@@ -130,6 +136,8 @@ void machine_describe_bus(const struct machine *machine, struct machine_bus *ret
 
 /* The integration services (vsp/integration.h); NULL without Hyper-V. Loop thread. */
 struct integration *machine_integration(struct machine *machine);
+/* Dynamic memory (vsp/balloon.h); NULL: it is fixed. Loop thread. */
+struct balloon *machine_balloon(struct machine *machine);
 /* "all", "none", or names with commas between; false, and a reason. */
 bool machine_parse_integration(const char *list, unsigned *ret, struct reason *reason);
 unsigned machine_default_integration(void);

@@ -17,6 +17,7 @@
 #include "hv/hv.h"
 #include "machine/machine.h"
 #include "vmbus/vmbus.h"
+#include "vsp/balloon.h"
 #include "vsp/hvsock.h"
 #include "vsp/integration.h"
 #include "vsp/netvsp.h"
@@ -86,6 +87,7 @@ struct machine {
     bool storage_pauses;             /* loop thread: the controllers take no packets */
     unsigned controllers_at_work;    /* loop thread: that have not come to rest since then */
     struct integration *integration; /* loop thread; NULL: the guest sees no Hyper-V */
+    struct balloon *balloon;         /* loop thread; NULL: memory is fixed */
     struct hvsock *sockets;          /* loop thread; NULL: nobody serves them */
     struct loop_timer *reset_timer;  /* brings a reset to the loop thread */
 
@@ -179,6 +181,18 @@ void machine_destroy_network(struct machine *machine);
 
 int machine_create_integration(struct machine *machine, struct reason *reason);
 void machine_destroy_integration(struct machine *machine);
+
+/* ---- memory.c ---- */
+
+/* Guest memory, and room for what it may grow to. */
+int machine_create_memory(struct machine *machine, struct reason *reason);
+/* Only when it is dynamic. */
+int machine_create_balloon(struct machine *machine, struct reason *reason);
+void machine_destroy_balloon(struct machine *machine);
+/* As at power-on: without what was added, and zero. */
+int machine_reset_memory(struct machine *machine, struct reason *reason);
+/* For struct hv_host, of a machine with dynamic memory. */
+void machine_discard_memory(void *owner, uint64_t gpa, uint64_t length);
 
 /* ---- vcpu.c ---- */
 

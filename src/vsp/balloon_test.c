@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "vsp/balloon_fixture.h"
+#include "tests/harness/balloon_guest.h"
 /* clang-format on */
 
 static void guest_is_told_yes_and_how_much_it_may_have(void **state)

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "vsp/balloon_fixture.h"
+#include "tests/harness/balloon_guest.h"
 /* clang-format on */
 
 #define SECONDS(n) ((uint64_t)(n)*NS_PER_SECOND)

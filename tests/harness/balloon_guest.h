@@ -1,6 +1,6 @@
 /* For tests of dynamic memory, after <cmocka.h>: a guest of 64 MiB that may have 256 MiB more. */
-#ifndef VSP_BALLOON_FIXTURE_H
-#define VSP_BALLOON_FIXTURE_H
+#ifndef TESTS_HARNESS_BALLOON_GUEST_H
+#define TESTS_HARNESS_BALLOON_GUEST_H
 
 #include <string.h>
 
