@@ -63,6 +63,9 @@ int eject_main(int argc, char **argv);
 extern const struct cli_option net_options[];
 int net_main(int argc, char **argv);
 
+extern const struct cli_option memory_options[];
+int memory_main(int argc, char **argv);
+
 extern const struct cli_option integration_options[];
 int integration_main(int argc, char **argv);
 

@@ -19,6 +19,7 @@ static const struct cli_command commands[] = {
      "NAME PLACE FILE"},
     {"eject", "take the disc out of a DVD drive", eject_main, eject_options, "NAME PLACE"},
     {"net", "plug a network card's cable in or out", net_main, net_options, "NAME link up|down"},
+    {"memory", "show and set how much memory one has", memory_main, memory_options, "NAME set"},
     {"integration", "show and switch services in its guest", integration_main, integration_options,
      "NAME"},
     {"kvp", "key-value pairs and addresses of its guest", kvp_main, kvp_options, "NAME"},

@@ -3,10 +3,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 
 #include "cli/cli.h"
 #include "cli/disk_option.h"
+#include "cli/memory_option.h"
 #include "cli/net_option.h"
 #include "cli/size.h"
 #include "control/socket.h"
@@ -24,7 +24,6 @@ struct run_command {
 };
 
 enum { DEFAULT_MEMORY_MIB = 512, MIB = 1 << 20 };
-#define MAX_MEMORY (UINT64_C(1) << 40)
 
 static int usage_error(const char *option, const char *value, const char *wanted)
 {
@@ -78,36 +77,55 @@ static int take_module(void *command, const char *value)
     return 0;
 }
 
-/* What the host could give if it swapped hard; beyond it the number is a slip. */
-static uint64_t memory_limit(void)
+static int take_size(const char *option, const char *value, uint64_t *ret)
 {
-    struct sysinfo info;
+    struct reason reason = {0};
 
-    if (sysinfo(&info) < 0)
-        return MAX_MEMORY;
-    uint64_t limit = (uint64_t)info.totalram * info.mem_unit * 8;
-    return limit < MAX_MEMORY ? limit : MAX_MEMORY;
+    switch (memory_option_size(value, ret, &reason)) {
+    case 0:
+        return 0;
+    case -ERANGE:
+        cli_error("run: --%s '%s': %s", option, value, reason.text);
+        return WORKER_EXIT_REFUSED;
+    default:
+        return usage_error(option, value, reason.text);
+    }
 }
 
 static int take_memory(void *command, const char *value)
 {
-    uint64_t size = 0;
+    return take_size("memory", value, &((struct run_command *)command)->worker.machine.memory_size);
+}
 
-    int error = size_parse(value, &size);
-    if (error == -EINVAL)
-        return usage_error("memory", value, "a size is wanted, as 512M or 2G");
-    if (error == 0 && size > 0 && size < MIB)
-        return usage_error("memory", value,
-                           "too small, 1M is the least; mind the unit, as in 512M");
-    if (error == 0 && (size == 0 || size % MIB != 0))
-        return usage_error("memory", value, "a multiple of 1M is wanted");
-    if (error < 0 || size > memory_limit()) {
-        cli_error("run: --memory '%s': more than this host could give, %llu GiB", value,
-                  (unsigned long long)(memory_limit() >> 30));
-        return WORKER_EXIT_REFUSED;
-    }
-    ((struct run_command *)command)->worker.machine.memory_size = size;
-    return 0;
+static int take_memory_min(void *command, const char *value)
+{
+    return take_size("memory-min", value, &((struct run_command *)command)->worker.memory.minimum);
+}
+
+static int take_memory_max(void *command, const char *value)
+{
+    return take_size("memory-max", value,
+                     &((struct run_command *)command)->worker.machine.memory_maximum);
+}
+
+static int take_memory_buffer(void *command, const char *value)
+{
+    struct worker_memory *memory = &((struct run_command *)command)->worker.memory;
+    struct reason reason = {0};
+
+    return memory_option_buffer(value, &memory->buffer, &reason) == 0
+               ? 0
+               : usage_error("memory-buffer", value, reason.text);
+}
+
+static int take_memory_weight(void *command, const char *value)
+{
+    struct worker_memory *memory = &((struct run_command *)command)->worker.memory;
+    struct reason reason = {0};
+
+    return memory_option_weight(value, &memory->weight, &reason) == 0
+               ? 0
+               : usage_error("memory-weight", value, reason.text);
 }
 
 static int take_cpus(void *command, const char *value)
@@ -372,6 +390,14 @@ const struct cli_option run_options[] = {
      "nat, tap:NAME, socket:PATH or none; may be repeated", take_net},
     {"memory", 'm', CLI_TEXT, "SIZE", NULL, "guest memory, as 512M or 2G (default 512M)",
      take_memory},
+    {"memory-min", 0, CLI_TEXT, "SIZE", NULL,
+     "dynamic memory: no less (default: what --memory says)", take_memory_min},
+    {"memory-max", 0, CLI_TEXT, "SIZE", NULL,
+     "dynamic memory: no more (default: what --memory says)", take_memory_max},
+    {"memory-buffer", 0, CLI_TEXT, "PERCENT", NULL,
+     "of its demand in reserve, 5 to 2000 (default 20)", take_memory_buffer},
+    {"memory-weight", 0, CLI_TEXT, "N", NULL, "against others, 1 to 10000 (default 5000)",
+     take_memory_weight},
     {"cpus", 'c', CLI_TEXT, "N", NULL, "processors, 1 to 64 (default 1)", take_cpus},
     {"engine", 0, CLI_WORDS, "auto|kvm|soft", "auto kvm soft", "what runs them (default auto)",
      take_engine},
@@ -424,6 +450,10 @@ static int boot_guest(struct run_command *run)
 {
     struct reason reason = {0};
 
+    if (memory_option_complete(&run->worker, &reason) < 0) {
+        cli_error("run: %s", reason.text);
+        return CLI_EXIT_USAGE;
+    }
     if (!run->worker.machine.hyperv && run->worker.disk_count > 0) {
         cli_error("run: a guest without Hyper-V sees no disks; --no-hyperv and --disk exclude"
                   " each other");

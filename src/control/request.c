@@ -30,6 +30,7 @@ enum field_bit {
     ID = 1 << 14,
     CARD = 1 << 15,
     UP = 1 << 16,
+    MEMORY = 1 << 17,
 };
 
 #define AT(member) \
@@ -65,6 +66,12 @@ static const struct field {
     {ID, FIELD_NUMBER, "id", AT(id)},
     {CARD, FIELD_NUMBER, "card", AT(card)},
     {UP, FIELD_FLAG, "up", AT(up)},
+    {MEMORY, FIELD_NUMBER, "minimum_mib", AT(minimum_mib)},
+    {MEMORY, FIELD_NUMBER, "maximum_mib", AT(maximum_mib)},
+    {MEMORY, FIELD_NUMBER, "target_mib", AT(target_mib)},
+    {MEMORY, FIELD_NUMBER, "buffer", AT(buffer)},
+    {MEMORY, FIELD_NUMBER, "weight", AT(weight)},
+    {MEMORY, FIELD_FLAG, "automatic", AT(automatic)},
 };
 enum { FIELD_COUNT = sizeof(fields) / sizeof(fields[0]) };
 
@@ -96,6 +103,8 @@ static const struct {
     [CONTROL_COPY] = {"copy", PATH | DESTINATION, OVERWRITE},
     [CONTROL_COPY_STATUS] = {"copy-status", ID, 0},
     [CONTROL_COPY_CANCEL] = {"copy-cancel", ID, 0},
+    [CONTROL_MEMORY] = {"memory", 0, 0},
+    [CONTROL_MEMORY_SET] = {"memory-set", 0, MEMORY},
 };
 
 const char *control_verb_name(enum control_verb verb)

@@ -52,6 +52,8 @@ enum control_verb {
     CONTROL_COPY,
     CONTROL_COPY_STATUS,
     CONTROL_COPY_CANCEL,
+    CONTROL_MEMORY,
+    CONTROL_MEMORY_SET,
     CONTROL_VERB_COUNT,
 };
 
@@ -74,6 +76,9 @@ struct control_request {
     char destination[CONTROL_PATH_SIZE];                             /* copy: in the guest */
     bool overwrite, make_folders;
     unsigned id; /* copy-… */
+    /* memory-set: what is 0 stays as it is. */
+    unsigned minimum_mib, maximum_mib, target_mib, buffer, weight;
+    bool automatic; /* no target of its own any more */
 };
 
 struct control_disk {

@@ -138,6 +138,8 @@ void machine_describe_bus(const struct machine *machine, struct machine_bus *ret
 struct integration *machine_integration(struct machine *machine);
 /* Dynamic memory (vsp/balloon.h); NULL: it is fixed. Loop thread. */
 struct balloon *machine_balloon(struct machine *machine);
+/* What the host holds for the guest's memory now; any thread. */
+uint64_t machine_resident_memory(const struct machine *machine);
 /* "all", "none", or names with commas between; false, and a reason. */
 bool machine_parse_integration(const char *list, unsigned *ret, struct reason *reason);
 unsigned machine_default_integration(void);

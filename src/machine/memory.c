@@ -43,6 +43,11 @@ struct balloon *machine_balloon(struct machine *machine)
     return machine->balloon;
 }
 
+uint64_t machine_resident_memory(const struct machine *machine)
+{
+    return mem_resident(machine->mem);
+}
+
 /* Give the pages back: reads as zero, and a large guest that used little costs little. */
 static int zero_range(struct mem *mem, size_t index)
 {

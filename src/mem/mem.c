@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -290,6 +291,12 @@ int mem_discard(struct mem *mem, uint64_t gpa, uint64_t length)
     int r = length == 0 ? 0 : punch(mem, offset_of(mem, gpa), length);
     mem_written(mem, gpa, length);
     return r;
+}
+
+uint64_t mem_resident(const struct mem *mem)
+{
+    struct stat stat;
+    return fstat(mem->fd, &stat) == 0 ? (uint64_t)stat.st_blocks * 512 : 0;
 }
 
 int mem_read(const struct mem *mem, uint64_t gpa, void *ret, size_t length)

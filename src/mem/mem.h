@@ -72,6 +72,9 @@ int mem_ungrow(struct mem *mem);
  */
 int mem_discard(struct mem *mem, uint64_t gpa, uint64_t length);
 
+/* Bytes that the host holds for it now, or 0 when it does not say. */
+uint64_t mem_resident(const struct mem *mem);
+
 /* Copy out of or into RAM; all or nothing: -EFAULT when a byte of the range is not RAM. */
 int mem_read(const struct mem *mem, uint64_t gpa, void *ret, size_t length);
 int mem_write(struct mem *mem, uint64_t gpa, const void *bytes, size_t length);

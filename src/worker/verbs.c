@@ -112,6 +112,32 @@ static void perform_link(void *owner, const struct control_request *request,
         serve_confirm(call);
 }
 
+/* ---- memory ---- */
+
+static void perform_memory(void *owner, const struct control_request *request,
+                           struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+    struct control_reply reply = {.kind = CONTROL_REPLY_RESULT,
+                                  .result = memory_describe(verbs->memory)};
+
+    (void)request;
+    if (reply.result == NULL)
+        serve_refuse(call, -ENOMEM, "out of memory");
+    else
+        serve_answer(call, &reply);
+    control_reply_release(&reply);
+}
+
+static void perform_memory_set(void *owner, const struct control_request *request,
+                               struct serve_call *call)
+{
+    const struct verbs *verbs = owner;
+    struct reason reason = {""};
+
+    order_ended(call, memory_set(verbs->memory, request, &reason), &reason);
+}
+
 /* ---- power ---- */
 
 static void perform_power_button(void *owner, const struct control_request *request,
@@ -161,5 +187,7 @@ const struct serve_verbs worker_verbs = {
             [CONTROL_COPY] = perform_copy,
             [CONTROL_COPY_STATUS] = perform_copy_status,
             [CONTROL_COPY_CANCEL] = perform_copy_cancel,
+            [CONTROL_MEMORY] = perform_memory,
+            [CONTROL_MEMORY_SET] = perform_memory_set,
         },
 };

@@ -6,6 +6,7 @@
 #include "worker/cards.h"
 #include "worker/copy.h"
 #include "worker/disks.h"
+#include "worker/memory.h"
 #include "worker/serve.h"
 
 /* The `owner` of the verbs, which lives as long as their server. Loop thread. */
@@ -13,6 +14,7 @@ struct verbs {
     struct machine *machine;
     struct disks *disks;
     const struct cards *cards;
+    struct memory *memory;
     struct loop *loop;
     struct copy *copy; /* NULL: no file was copied yet */
     unsigned copy_id;

@@ -15,6 +15,7 @@
 #include "worker/cards.h"
 #include "worker/disks.h"
 #include "worker/images.h"
+#include "worker/memory.h"
 #include "worker/perf_map.h"
 #include "worker/report.h"
 #include "worker/sockets.h"
@@ -35,6 +36,7 @@ struct worker {
     struct disks *disks;
     struct cards *cards;
     struct machine *machine;
+    struct memory *memory;
     struct serial *serial;
     struct control_listener listener;
     struct verbs verbs;
@@ -298,6 +300,7 @@ static int serve_control(struct worker *worker, struct reason *reason)
         .machine = worker->machine,
         .disks = worker->disks,
         .cards = worker->cards,
+        .memory = worker->memory,
         .loop = worker->loop,
         .config = &worker->config->machine,
         .started_ns = clock_monotonic_ns(),
@@ -336,6 +339,10 @@ static int prepare(struct worker *worker, struct reason *reason)
         code = create_machine(worker, reason);
     if (code != 0)
         return code;
+    if (memory_create(worker->config, worker->machine, &worker->memory) < 0) {
+        (void)reason_set(reason, -ENOMEM, "out of memory");
+        return WORKER_EXIT_FAILED;
+    }
     if (disks_serve(worker->disks, worker->machine, reason) < 0)
         return WORKER_EXIT_FAILED;
     if (take_signals(worker, reason) < 0)
@@ -415,6 +422,8 @@ static int close_disks(struct worker *worker, int code)
     struct reason reason = {0};
 
     disks_drain(worker->disks);
+    memory_destroy(worker->memory);
+    worker->memory = NULL;
     machine_destroy(worker->machine);
     worker->machine = NULL;
     cards_close(worker->cards);
@@ -453,6 +462,7 @@ static void release(struct worker *worker)
     serve_destroy(worker->serve);
     sockets_destroy(worker->sockets);
     control_unlisten(&worker->listener);
+    memory_destroy(worker->memory);
     machine_destroy(worker->machine);
     cards_close(worker->cards);
     copy_destroy(worker->verbs.copy);

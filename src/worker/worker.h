@@ -58,6 +58,13 @@ struct worker_card {
     unsigned forward_count;
 };
 
+/* Dynamic memory, when machine.memory_maximum is set; see balance/balance.h. */
+struct worker_memory {
+    uint64_t minimum; /* bytes */
+    unsigned buffer, weight;
+};
+enum { WORKER_USUAL_BUFFER = 20, WORKER_USUAL_WEIGHT = 5000 };
+
 struct worker_config {
     /* Engine, processors, memory and switches; boot files, loop and callbacks are the worker's. */
     struct machine_config machine;
@@ -70,6 +77,7 @@ struct worker_config {
     size_t disk_count;
     struct worker_card cards[WORKER_MAX_CARDS];
     size_t card_count;
+    struct worker_memory memory;
     bool usual_card;          /* none was named: what people expect */
     const char *name;         /* of the control socket; NULL: none */
     const char *symbols_path; /* System.map or an ELF file with symbols; may be NULL */
