@@ -35,6 +35,8 @@ struct balloon {
     uint64_t wanted; /* TAKE: still to come; ADD: how many */
     bool fresh;      /* it reported since the last work was done */
     uint64_t take_after_ns, add_after_ns;
+    bool short_of; /* it gave less than asked; what is free then, by its next report, it keeps: */
+    uint64_t kept, kept_until_ns;
     unsigned add_failures;
     bool add_refused; /* for good */
 

@@ -14,15 +14,17 @@
 
 enum {
     PAGES_PER_MIB = 256,
-    MOST_TAKEN = 256 * PAGES_PER_MIB, /* a request; the next comes with the next report */
-    MOST_GIVEN = 128 * PAGES_PER_MIB, /* Linux frees them in one go */
-    LEAST_TAKEN = PAGES_PER_MIB,      /* less is not worth a request */
+    MOST_TAKEN = 256 * PAGES_PER_MIB,  /* a request; the next comes with the next report */
+    MOST_GIVEN = 128 * PAGES_PER_MIB,  /* Linux frees them in one go */
+    LEAST_TAKEN = PAGES_PER_MIB,       /* less is not worth a request */
+    LEAST_BEYOND = 16 * PAGES_PER_MIB, /* nor this, when what it keeps is a guess */
     STEP = (int)(MEM_GROWTH / MEM_PAGE_SIZE),
     MOST_FAILURES = 5,
 };
 
-#define SHORT_PAUSE_NS (UINT64_C(10) * NS_PER_SECOND) /* the guest gave less than asked */
-#define ADD_PAUSE_NS   (UINT64_C(30) * NS_PER_SECOND) /* it could not add memory */
+#define SHORT_PAUSE_NS (UINT64_C(10) * NS_PER_SECOND)  /* the guest gave less than asked */
+#define KEPT_NS        (UINT64_C(300) * NS_PER_SECOND) /* how long what it keeps is believed */
+#define ADD_PAUSE_NS   (UINT64_C(30) * NS_PER_SECOND)  /* it could not add memory */
 
 static void work_is_done(struct balloon *balloon)
 {
@@ -33,14 +35,34 @@ static void work_is_done(struct balloon *balloon)
 
 /* ---- pages for the balloon ---- */
 
-/* Not more than half of what is free: the rest is for what happens meanwhile. */
+/*
+ * Not more than half of what is free: the rest is for what happens meanwhile. A guest that gave
+ * less than asked keeps what is free then: Linux has a floor, and complains of those who want to go
+ * below.
+ */
+static uint64_t count_spare(struct balloon *balloon)
+{
+    uint64_t spare = balloon->available / 2;
+
+    if (balloon->short_of) {
+        balloon->short_of = false;
+        balloon->kept = balloon->available;
+        balloon->kept_until_ns = balloon->host.now() + KEPT_NS;
+    }
+    if (balloon->host.now() >= balloon->kept_until_ns)
+        balloon->kept = 0;
+    uint64_t beyond = balloon->available > balloon->kept ? balloon->available - balloon->kept : 0;
+    return beyond < spare ? beyond : spare;
+}
+
 static void ask_for_pages(struct balloon *balloon, uint64_t excess)
 {
-    uint64_t count = excess < balloon->available / 2 ? excess : balloon->available / 2;
-
+    if (!balloon->can_balloon || !balloon->fresh || balloon->host.now() < balloon->take_after_ns)
+        return;
+    uint64_t count = count_spare(balloon);
+    count = count < excess ? count : excess;
     count = count < MOST_TAKEN ? count : MOST_TAKEN;
-    if (!balloon->can_balloon || !balloon->fresh || count < LEAST_TAKEN ||
-        balloon->host.now() < balloon->take_after_ns)
+    if (count < (balloon->kept > 0 ? LEAST_BEYOND : LEAST_TAKEN))
         return;
     balloon->work = BALLOON_WORK_TAKE;
     balloon->wanted = count;
@@ -94,8 +116,10 @@ bool balloon_take_pages(struct balloon *balloon, const uint8_t *payload, size_t 
     bool sane = take_ranges(balloon, payload + DM_RANGES, ranges);
     if ((word & 1) != 0)
         return sane;
-    if (balloon->wanted > 0)
+    if (balloon->wanted > 0) {
         balloon->take_after_ns = balloon->host.now() + SHORT_PAUSE_NS;
+        balloon->short_of = true;
+    }
     work_is_done(balloon);
     return sane;
 }
@@ -219,6 +243,8 @@ void balloon_forget(struct balloon *balloon)
     balloon->wanted = 0;
     balloon->fresh = false;
     balloon->take_after_ns = 0;
+    balloon->short_of = false;
+    balloon->kept = 0;
     balloon->add_after_ns = 0;
     balloon->add_failures = 0;
     balloon->add_refused = false;

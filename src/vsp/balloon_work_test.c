@@ -101,6 +101,27 @@ static void guest_that_gives_little_is_left_alone_for_a_while(void **state)
     expect_nothing(f);
     ic_guest_pass(SECONDS(11));
     report_status(f, 60, 4);
+    expect_nothing(f); /* what is free now it keeps */
+    balloon_set_target(f->balloon, 30 * MIB);
+    report_status(f, 75, 4);
+    expect_nothing(f);
+    report_status(f, 76, 4);
+    expect_ask(f, 16);
+}
+
+static void what_a_guest_keeps_is_asked_for_again_after_minutes(void **state)
+{
+    struct fixture *f = *state;
+    connect(f);
+    balloon_set_target(f->balloon, 60 * MIB);
+    report_status(f, 60, 4);
+    expect_ask(f, 4);
+    PUT(f, DM_BALLOON_RESPONSE, ranges_word(1, false), page_range(0x800, 256));
+    ic_guest_pass(SECONDS(11));
+    report_status(f, 60, 4);
+    expect_nothing(f);
+    ic_guest_pass(SECONDS(301));
+    report_status(f, 60, 4);
     expect_ask(f, 3);
 }
 
@@ -364,6 +385,7 @@ int main(void)
         BALLOON_TEST(nothing_is_taken_without_a_report_since),
         BALLOON_TEST(parts_of_an_answer_add_up),
         BALLOON_TEST(guest_that_gives_little_is_left_alone_for_a_while),
+        BALLOON_TEST(what_a_guest_keeps_is_asked_for_again_after_minutes),
         BALLOON_TEST(pages_that_are_given_twice_count_once),
         BALLOON_TEST(ranges_outside_ram_are_not_taken),
         BALLOON_TEST(no_more_is_taken_than_was_asked_for),
