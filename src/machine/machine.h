@@ -21,6 +21,8 @@ struct disk;
 struct hvsock;
 struct hvsock_user;
 struct integration;
+struct keyboard;
+struct mouse;
 struct loop;
 struct machine;
 
@@ -138,6 +140,9 @@ void machine_describe_bus(const struct machine *machine, struct machine_bus *ret
 struct integration *machine_integration(struct machine *machine);
 /* Dynamic memory (vsp/balloon.h); NULL: it is fixed. Loop thread. */
 struct balloon *machine_balloon(struct machine *machine);
+/* Keyboard and mouse (vsp/keyboard.h, vsp/mouse.h); NULL: it was made without. Loop thread. */
+struct keyboard *machine_keyboard(struct machine *machine);
+struct mouse *machine_mouse(struct machine *machine);
 /* What the host holds for the guest's memory now; any thread. */
 uint64_t machine_resident_memory(const struct machine *machine);
 /* "all", "none", or names with commas between; false, and a reason. */

@@ -18,6 +18,8 @@
 #include "machine/machine.h"
 #include "vmbus/vmbus.h"
 #include "vsp/balloon.h"
+#include "vsp/keyboard.h"
+#include "vsp/mouse.h"
 #include "vsp/hvsock.h"
 #include "vsp/integration.h"
 #include "vsp/netvsp.h"
@@ -88,6 +90,8 @@ struct machine {
     unsigned controllers_at_work;    /* loop thread: that have not come to rest since then */
     struct integration *integration; /* loop thread; NULL: the guest sees no Hyper-V */
     struct balloon *balloon;         /* loop thread; NULL: memory is fixed */
+    struct keyboard *keyboard;       /* loop thread; NULL: the guest has none, as the next */
+    struct mouse *mouse;             /* loop thread */
     struct hvsock *sockets;          /* loop thread; NULL: nobody serves them */
     struct loop_timer *reset_timer;  /* brings a reset to the loop thread */
 
@@ -181,6 +185,11 @@ void machine_destroy_network(struct machine *machine);
 
 int machine_create_integration(struct machine *machine, struct reason *reason);
 void machine_destroy_integration(struct machine *machine);
+
+/* ---- input.c ---- */
+
+int machine_create_input(struct machine *machine, struct reason *reason);
+void machine_destroy_input(struct machine *machine);
 
 /* ---- memory.c ---- */
 
