@@ -47,6 +47,7 @@ int pipe_both(int socket)
     if (pid < 0)
         return EXIT_FAILURE;
     if (pid == 0) {
+        (void)close(STDOUT_FILENO); /* its end is the other's to tell */
         bool done = copy(STDIN_FILENO, socket);
         (void)shutdown(socket, SHUT_WR);
         _exit(done ? EXIT_SUCCESS : EXIT_FAILURE);

@@ -414,7 +414,7 @@ const struct cli_option run_options[] = {
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
     {"translate", 0, CLI_WORDS, "WHICH", "hot always never lockstep lockstep:",
      "hot, always, never or lockstep (default hot)", take_translate},
-    {"code-memory", 0, CLI_TEXT, "SIZE", NULL, "for decoded and translated code (default 48M)",
+    {"code-memory", 0, CLI_TEXT, "SIZE", NULL, "for decoded and translated code (default 256M)",
      take_code_memory},
     {"engine-stats", 0, CLI_FLAG, NULL, NULL, "at the end, what the engine did", take_engine_stats},
     {"trace-code", 0, CLI_FILE, "FILE", NULL, "write what is translated there", take_trace_code},

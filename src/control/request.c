@@ -31,6 +31,9 @@ enum field_bit {
     CARD = 1 << 15,
     UP = 1 << 16,
     MEMORY = 1 << 17,
+    KEYS = 1 << 18,
+    TEXT = 1 << 19,
+    POINTER = 1 << 20,
 };
 
 #define AT(member) \
@@ -72,6 +75,14 @@ static const struct field {
     {MEMORY, FIELD_NUMBER, "buffer", AT(buffer)},
     {MEMORY, FIELD_NUMBER, "weight", AT(weight)},
     {MEMORY, FIELD_FLAG, "automatic", AT(automatic)},
+    {KEYS, FIELD_TEXT, "keys", AT(keys)},
+    {TEXT, FIELD_TEXT, "text", AT(text)},
+    {POINTER, FIELD_FLAG, "moves", AT(moves)},
+    {POINTER, FIELD_NUMBER, "x", AT(x)},
+    {POINTER, FIELD_NUMBER, "y", AT(y)},
+    {POINTER, FIELD_NUMBER, "button", AT(button)},
+    {POINTER, FIELD_NUMBER, "wheel_up", AT(wheel_up)},
+    {POINTER, FIELD_NUMBER, "wheel_down", AT(wheel_down)},
 };
 enum { FIELD_COUNT = sizeof(fields) / sizeof(fields[0]) };
 
@@ -105,6 +116,9 @@ static const struct {
     [CONTROL_COPY_CANCEL] = {"copy-cancel", ID, 0},
     [CONTROL_MEMORY] = {"memory", 0, 0},
     [CONTROL_MEMORY_SET] = {"memory-set", 0, MEMORY},
+    [CONTROL_KEYS] = {"keys", KEYS, 0},
+    [CONTROL_TYPE] = {"type", TEXT, 0},
+    [CONTROL_POINTER] = {"pointer", 0, POINTER},
 };
 
 const char *control_verb_name(enum control_verb verb)

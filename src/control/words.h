@@ -54,6 +54,9 @@ enum control_verb {
     CONTROL_COPY_CANCEL,
     CONTROL_MEMORY,
     CONTROL_MEMORY_SET,
+    CONTROL_KEYS,
+    CONTROL_TYPE,
+    CONTROL_POINTER,
     CONTROL_VERB_COUNT,
 };
 
@@ -79,6 +82,11 @@ struct control_request {
     /* memory-set: what is 0 stays as it is. */
     unsigned minimum_mib, maximum_mib, target_mib, buffer, weight;
     bool automatic; /* no target of its own any more */
+    char keys[1024]; /* keys: chords, with spaces between: "ctrl-alt-delete esc" */
+    char text[4096]; /* type: ASCII */
+    bool moves;      /* pointer: to x, y of MOUSE_MOST_POSITION */
+    unsigned x, y;
+    unsigned button, wheel_up, wheel_down; /* pointer: 1 to 5, which is clicked; steps */
 };
 
 struct control_disk {

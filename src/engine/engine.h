@@ -48,7 +48,7 @@ enum engine_translate {
     ENGINE_TRANSLATE_LOCKSTEP, /* all, and each run of it compared with the interpreter; one vCPU */
 };
 
-#define ENGINE_CODE_MEMORY     ((size_t)48 << 20)
+#define ENGINE_CODE_MEMORY     ((size_t)256 << 20)
 #define ENGINE_CODE_MEMORY_MIN ((size_t)8 << 20)
 
 /* Host code that the software engine has written. */
@@ -158,6 +158,11 @@ struct engine_ops {
      * the call. Any thread, that of a vCPU which is out included; two may wait for each other.
      */
     void (*flush_tlb)(struct engine_partition *partition, uint64_t vcpu_set);
+    /*
+     * The guest rests: give memory back to the host that can be made anew, if it is more than
+     * `enough` bytes. NULL: there is none. Any thread but those of vCPUs.
+     */
+    void (*trim)(struct engine_partition *partition, size_t enough);
 };
 
 /* What all engines share: the host's TSC, its frequency, and that of the APIC timer's input. */

@@ -56,6 +56,9 @@ static int create_parts(struct machine *machine, struct reason *reason)
         error = machine_create_processors(machine, reason);
     if (error < 0)
         return error;
+    error = machine_create_trim(machine, reason);
+    if (error < 0)
+        return error;
     machine_prepare_chipset(machine, machine_enter_chipset(machine));
     machine_leave_chipset(machine, false);
     return 0;
@@ -123,6 +126,7 @@ void machine_destroy(struct machine *machine)
     machine_stop(machine);
     join_threads(machine);
     machine_destroy_hyperv(machine);
+    machine_destroy_trim(machine);
     if (machine->reset_timer != NULL)
         loop_timer_destroy(machine->reset_timer);
     for (unsigned i = 0; i < CHIPSET_TIMER_COUNT; i++) {

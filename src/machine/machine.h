@@ -79,6 +79,7 @@ struct machine_config {
     const struct machine_card *cards; /* only with hyperv */
     size_t card_count;
     unsigned integration; /* services that are enabled: machine_parse_integration() */
+    bool input;           /* it has a keyboard and a mouse; only with hyperv */
     bool end_on_reset;    /* a guest's reset is the end: MACHINE_END_RESET */
     struct loop *loop;    /* its thread serves timers, disks and resets */
     void *owner;

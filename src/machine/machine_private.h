@@ -94,6 +94,8 @@ struct machine {
     struct mouse *mouse;             /* loop thread */
     struct hvsock *sockets;          /* loop thread; NULL: nobody serves them */
     struct loop_timer *reset_timer;  /* brings a reset to the loop thread */
+    struct loop_timer *trim_timer;   /* NULL: the engine has nothing to give back */
+    uint64_t trim_used_ns;           /* loop thread: processor time when it last fired */
 
     pthread_mutex_t chipset_lock;
     uint8_t output[MACHINE_OUTPUT_BATCH]; /* C */
@@ -180,6 +182,12 @@ void machine_resume_storage(struct machine *machine);
 
 int machine_create_network(struct machine *machine, struct reason *reason);
 void machine_destroy_network(struct machine *machine);
+
+/* ---- trim.c ---- */
+
+int machine_create_trim(struct machine *machine, struct reason *reason);
+/* The engine's partition must still be there. */
+void machine_destroy_trim(struct machine *machine);
 
 /* ---- integration.c ---- */
 

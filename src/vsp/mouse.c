@@ -60,6 +60,7 @@ _Static_assert(AT_BODY + REPORT_SIZE <= INPUT_MOST_MESSAGE, "a report fits");
 
 struct mouse {
     struct input *input;
+    struct mouse_report last;
     bool asked; /* the guest agreed on the version, and was told the device */
 };
 
@@ -182,7 +183,17 @@ int mouse_send(struct mouse *mouse, const struct mouse_report *reports, size_t c
         return -ENOBUFS;
     for (size_t i = 0; i < count; i++)
         put_report(messages[i], &reports[i]);
-    return input_send(mouse->input, messages, sizeof(messages[0]), count);
+    int error = input_send(mouse->input, messages, sizeof(messages[0]), count);
+    if (error == 0 && count > 0)
+        mouse->last = reports[count - 1];
+    return error;
+}
+
+struct mouse_report mouse_last(const struct mouse *mouse)
+{
+    struct mouse_report last = mouse->last;
+    last.wheel = 0;
+    return last;
 }
 
 void mouse_describe(const struct mouse *mouse, struct input_report *ret)

@@ -23,6 +23,8 @@ int mouse_create(const struct ic_host *host, struct mouse **ret);
 void mouse_destroy(struct mouse *mouse);
 /* All or none; -ENOTCONN or -ENOBUFS as input_send(). At most 64 reports. */
 int mouse_send(struct mouse *mouse, const struct mouse_report *reports, size_t count);
+/* What was sent last; at the start at 0, 0. Without its wheel. */
+struct mouse_report mouse_last(const struct mouse *mouse);
 void mouse_describe(const struct mouse *mouse, struct input_report *ret);
 
 #endif

@@ -189,5 +189,8 @@ const struct serve_verbs worker_verbs = {
             [CONTROL_COPY_CANCEL] = perform_copy_cancel,
             [CONTROL_MEMORY] = perform_memory,
             [CONTROL_MEMORY_SET] = perform_memory_set,
+            [CONTROL_KEYS] = perform_keys,
+            [CONTROL_TYPE] = perform_type,
+            [CONTROL_POINTER] = perform_pointer,
         },
 };

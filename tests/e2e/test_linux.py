@@ -160,16 +160,22 @@ def engine_memory(pid):
     return total
 
 
-def test_engine_takes_little_memory(partita, kernel, guest_files):
-    """A guest that has booted and worked leaves the engine within 64 MiB beside its RAM."""
+def test_engine_gives_memory_back(partita, kernel, guest_files):
+    """What a guest at work had made of its code is the host's again when it rests, and it works on."""
     command = guest_command(partita, kernel, guest_files["plain"], "quiet then=shell", cpus=2)
     guest = pexpect.spawn(command[0], command[1:], timeout=BOOT_SECONDS, encoding="utf-8",
                           codec_errors="replace")
     guest.expect("ready# ")
-    guest.sendline("for i in 1 2 3; do find / -xdev | sort | gzip | wc -c; done; echo all done")
-    guest.expect("\nall done\r")
-    guest.expect("ready# ")
-    assert 4096 < engine_memory(guest.pid) < 64 << 10
+    for _ in range(2):
+        guest.sendline("for i in 1 2 3; do find / -xdev | sort | gzip | wc -c; done; echo all done")
+        guest.expect("\nall done\r")
+        guest.expect("ready# ")
+        at_work = engine_memory(guest.pid)
+        assert at_work > 4096
+        deadline = time.monotonic() + BOOT_SECONDS
+        while engine_memory(guest.pid) > 40 << 10:
+            assert time.monotonic() < deadline, at_work
+            time.sleep(1)
     guest.sendline("exit")
     guest.expect(pexpect.EOF)
     guest.wait()

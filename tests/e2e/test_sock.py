@@ -259,10 +259,10 @@ def test_a_line_that_asks_for_nothing(folder, guest, line):
 
 
 def test_a_service_by_its_guid(folder, spawn):
-    child = spawn(AGENT, "listen", "4660")
+    child = spawn(AGENT, "listen", "4660", stdin=subprocess.DEVNULL)
     connect_when_ready(folder, 4660).close()
     assert child.wait(timeout=60) == 0
-    child = spawn(AGENT, "listen", "4660")
+    child = spawn(AGENT, "listen", "4660", stdin=subprocess.DEVNULL)
     client = connect_when_ready(folder, "00001234-FACB-11e6-bd58-64006a7986d3")
     client.sendall(b"by its GUID")
     client.shutdown(socket.SHUT_WR)

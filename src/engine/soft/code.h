@@ -61,4 +61,10 @@ int code_find(struct cpu *cpu, uint32_t mode, struct block **ret);
 /* Called by a vCPU at a safe point with PENDING_EPOCH: see invariant 3. */
 void code_pass_epoch(struct cpu *cpu);
 
+/*
+ * When blocks and translations take more than `enough` bytes, forget them and give their memory
+ * back to the host. Any thread but those of vCPUs; it waits until all of them are between blocks.
+ */
+void code_trim(struct soft_partition *partition, size_t enough);
+
 #endif

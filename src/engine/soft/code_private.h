@@ -77,8 +77,14 @@ uint64_t code_fetch_linear(const struct cpu *cpu, uint64_t rip);
 
 /* code_build.c; under the lock: memory that lasts until the arena is reset, or NULL */
 void *code_arena_take(struct code_cache *code, size_t size);
+/* A new epoch: the others hear of it at their next block end, a sleeping one when it wakes. `self`
+ * is on this thread and passes it at once; NULL: this is no vCPU's thread. */
+void code_begin_epoch(struct soft_partition *partition, struct cpu *self);
 /* Let the arena be reset when the next block is built. */
 void code_arena_exhaust(struct code_cache *code);
+
+/* code_reset.c; without the lock: the arena is full, begin anew, or wait for who does */
+void code_reset(struct cpu *cpu);
 
 /* code_build.c; gates: they start with fpu_leave */
 int code_build(struct cpu *cpu, const struct fetch *fetch, struct block **ret);

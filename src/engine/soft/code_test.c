@@ -282,10 +282,8 @@ static void end_caller(struct guest *g)
     assert_int_equal(g->exits[1].kind, ENGINE_EXIT_KICKED);
 }
 
-static void code_patched_by_another_processor_counts(void **state)
+static void patch_while_it_runs(struct guest *g)
 {
-    (void)state;
-    struct guest *g = guest_create(2);
     start_caller(g);
     /*
      * 1: mov [rbx+1], ecx; mov r8d, 0x4000000; 2: dec r8d; jz 3f; pause; cmp [rdi], ecx; jne 2b;
@@ -299,7 +297,60 @@ static void code_patched_by_another_processor_counts(void **state)
     assert_int_equal(guest_run_to_port(g), PORT_DONE);
     assert_int_equal(g->cpu->gpr[GPR_RCX], 500);
     end_caller(g);
+}
+
+static void code_patched_by_another_processor_counts(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create(2);
+    patch_while_it_runs(g);
     guest_destroy(g);
+}
+
+static atomic_bool trimming;
+
+static void *trim_all_the_time(void *argument)
+{
+    const struct guest *g = argument;
+    while (atomic_load(&trimming)) {
+        code_trim(g->soft, 0);
+        (void)usleep(2000);
+    }
+    return NULL;
+}
+
+static void code_patched_while_all_is_trimmed_counts(void **state)
+{
+    (void)state;
+    struct guest *g = guest_create(2);
+    pthread_t thread;
+    atomic_store(&trimming, true);
+    assert_int_equal(pthread_create(&thread, NULL, trim_all_the_time, g), 0);
+    patch_while_it_runs(g);
+    atomic_store(&trimming, false);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    guest_destroy(g);
+}
+
+/* Its memory reads as zero, and the code runs again. */
+static void only_what_is_too_much_is_trimmed(void **state)
+{
+    struct guest *g = *state;
+    struct code_cache *code = g->soft->code;
+    for (uint32_t i = 1; i < 4; i++) {
+        put_function(g, FUNCTION_AT, i);
+        g->cpu->gpr[GPR_RBX] = FUNCTION_AT;
+        assert_int_equal(TRY(g, "\xff\xd3"), PORT_DONE); /* call rbx */
+        assert_int_equal(g->cpu->gpr[GPR_RAX], i);
+        size_t used = code->arena_used;
+        code_trim(g->soft, code->arena_size + code->host_size);
+        assert_int_equal(code->arena_used, used);
+        assert_non_null(code_lookup(code, FUNCTION_AT, FUNCTION_AT, g->cpu->mode));
+        code_trim(g->soft, 0);
+        assert_int_equal(code->arena_used, 0);
+        assert_int_equal(code->arena[0], 0);
+        assert_null(code_lookup(code, FUNCTION_AT, FUNCTION_AT, g->cpu->mode));
+    }
 }
 
 /* Between a processor's look at what is pending and its look for code, another may mark the page.
@@ -422,7 +473,9 @@ int main(void)
         TEST(crossing_instruction_follows_its_second_page),
         TEST(write_to_the_second_page_of_a_crossing_instruction_counts),
         TEST(crossing_instruction_faults_on_its_second_page),
+        TEST(only_what_is_too_much_is_trimmed),
         cmocka_unit_test(code_patched_by_another_processor_counts),
+        cmocka_unit_test(code_patched_while_all_is_trimmed_counts),
         cmocka_unit_test(code_is_not_run_with_write_tags_from_before_its_page_was_marked),
         cmocka_unit_test(instruction_that_shrinks_while_it_is_decoded_ends_in_its_page),
         cmocka_unit_test(code_patched_by_a_device_thread_counts),

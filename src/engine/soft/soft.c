@@ -448,6 +448,11 @@ static void flush_tlb(struct engine_partition *partition, uint64_t vcpu_set)
     }
 }
 
+static void trim(struct engine_partition *partition, size_t enough)
+{
+    code_trim(&partition->soft, enough);
+}
+
 const struct engine_ops soft_engine = {
     .name = "soft",
     .partition_create = partition_create,
@@ -466,4 +471,5 @@ const struct engine_ops soft_engine = {
     .visit_state = visit_state,
     .apic = apic,
     .flush_tlb = flush_tlb,
+    .trim = trim,
 };

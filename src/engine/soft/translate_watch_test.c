@@ -127,7 +127,7 @@ static void watcher_is_told_that_all_was_forgotten(void **state)
     run_often(g);
     g->soft->config.code_watch = watch_into(&watched);
     struct translator *translator = translator_of(g);
-    translator_reset(translator);
+    translator_reset(translator, false);
     assert_int_equal(watched.emptied, 1);
     assert_int_equal(watched.count, 1); /* the routines stay */
     assert_true(watched.code[0].shared);

@@ -88,8 +88,10 @@ bool translator_is_possible(void);
 /* Also fills in code->enter and code->leave. */
 int translator_create(struct code_cache *code, struct translator **ret);
 void translator_destroy(struct translator *translator);
-/* Forget all translations; no vCPU may be in one. */
-void translator_reset(struct translator *translator);
+/* Under the code lock: bytes; 0 for NULL. */
+size_t translator_used(const struct translator *translator);
+/* Forget all translations, and give their memory back if asked; no vCPU may be in one. */
+void translator_reset(struct translator *translator, bool give_back);
 
 /* ---- gates; they take the code lock ---- */
 

@@ -227,10 +227,25 @@ void translator_destroy(struct translator *translator)
     free(translator);
 }
 
-void translator_reset(struct translator *translator)
+size_t translator_used(const struct translator *translator)
+{
+    return translator != NULL ? translator->used : 0;
+}
+
+/* The pages behind the routines: zeros again, in both mappings. */
+static void give_pages_back(const struct translator *translator)
+{
+    size_t kept = (translator->routines_end + MEM_PAGE_SIZE - 1) & PAGE_MASK;
+    (void)madvise(translator->writable + kept, translator->size - kept, MADV_REMOVE);
+    (void)madvise(translator->made, MADE_SIZE, MADV_DONTNEED);
+}
+
+void translator_reset(struct translator *translator, bool give_back)
 {
     atomic_store(&translator->made_count, 0);
     translator->used = translator->routines_end;
+    if (give_back)
+        give_pages_back(translator);
     translation_tell_emptied(translator);
 }
 

@@ -263,7 +263,7 @@ static void reset_keeps_the_routines(void **state)
     run_often(g);
     assert_true(translator->used > translator->routines_end);
     assert_int_equal(atomic_load(&translator->made_count), 1);
-    translator_reset(translator);
+    translator_reset(translator, false);
     assert_int_equal(translator->used, translator->routines_end);
     assert_int_equal(atomic_load(&translator->made_count), 0);
 }
