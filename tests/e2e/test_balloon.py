@@ -86,7 +86,7 @@ def total_of(guest):
 
 
 def resident(guest):
-    """MiB that the host's kernel counts for the process's shared memory: the guest's."""
+    """MiB that the host's kernel counts for the process's shared memory: the guest's, and the engine's code."""
     with open(f"/proc/{guest.child.pid}/status", encoding="ascii") as status:
         return int(re.search(r"RssShmem:\s+(\d+)", status.read())[1]) / 1024
 
@@ -108,7 +108,7 @@ def test_it_shrinks_to_its_demand(guest, host):
     assert told["version"] == "2.0" and told["can_balloon"] and told["can_add"] and told["added"] == 0
     assert told["demand"] < told["assigned"] < told["demand"] * 2
     assert total_of(guest) < 480
-    assert resident(guest) < told["assigned"] + 16 and abs(resident(guest) - told["resident"]) < 16
+    assert resident(guest) < told["assigned"] and told["resident"] <= resident(guest)
     print(f"assigned {told['assigned']:.0f}, demand {told['demand']:.0f}, on the host {resident(guest):.0f} MiB")
     assert "Max. dynamic memory size: 2048 MB" in guest.run("dmesg | grep hv_balloon")
     shown = host.do("memory", NAME)
