@@ -63,6 +63,15 @@ int eject_main(int argc, char **argv);
 extern const struct cli_option net_options[];
 int net_main(int argc, char **argv);
 
+extern const struct cli_option send_key_options[];
+int send_key_main(int argc, char **argv);
+
+extern const struct cli_option type_options[];
+int type_main(int argc, char **argv);
+
+extern const struct cli_option mouse_options[];
+int mouse_main(int argc, char **argv);
+
 extern const struct cli_option memory_options[];
 int memory_main(int argc, char **argv);
 

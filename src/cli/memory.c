@@ -115,9 +115,9 @@ static void print_help(void)
 {
     (void)puts("Usage: partita memory NAME [--json]\n"
                "       partita memory NAME set OPTION...\n"
-               "Show how much memory the running partition NAME has and uses, and say how much it\n"
-               "is to have. That of a partition started without --memory-min and --memory-max is\n"
-               "fixed.\n");
+               "Show how much memory the running partition NAME has and uses, and say how much\n"
+               "it is to have. That of a partition started without --memory-min and\n"
+               "--memory-max is fixed.\n");
     cli_print_options(stdout, memory_options);
     (void)puts("\n"
                "Exit codes: 0 done, 1 the partition refused or does not answer, 2 usage, 5 no\n"

@@ -1,10 +1,10 @@
 #include "cli/memory_option.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/sysinfo.h>
 
 #include "balance/balance.h"
-#include "cli/place.h"
 #include "cli/size.h"
 
 enum { MIB = 1 << 20 };
@@ -39,10 +39,20 @@ int memory_option_size(const char *value, uint64_t *ret, struct reason *reason)
     return 0;
 }
 
+static bool is_number(const char *value, unsigned least, unsigned most, unsigned *ret)
+{
+    char *end = NULL;
+    unsigned long number = strtoul(value, &end, 10);
+
+    if (*value < '0' || *value > '9' || *end != '\0' || number < least || number > most)
+        return false;
+    *ret = (unsigned)number;
+    return true;
+}
+
 int memory_option_buffer(const char *value, unsigned *ret, struct reason *reason)
 {
-    if (place_parse_number(value, ret) && *ret >= BALANCE_LEAST_BUFFER &&
-        *ret <= BALANCE_MOST_BUFFER)
+    if (is_number(value, BALANCE_LEAST_BUFFER, BALANCE_MOST_BUFFER, ret))
         return 0;
     return reason_set(reason, -EINVAL, "a percentage from %d to %d is wanted", BALANCE_LEAST_BUFFER,
                       BALANCE_MOST_BUFFER);
@@ -50,7 +60,7 @@ int memory_option_buffer(const char *value, unsigned *ret, struct reason *reason
 
 int memory_option_weight(const char *value, unsigned *ret, struct reason *reason)
 {
-    if (place_parse_number(value, ret) && *ret >= 1 && *ret <= BALANCE_MOST_WEIGHT)
+    if (is_number(value, 1, BALANCE_MOST_WEIGHT, ret))
         return 0;
     return reason_set(reason, -EINVAL, "a number from 1 to %d is wanted", BALANCE_MOST_WEIGHT);
 }

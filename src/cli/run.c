@@ -323,6 +323,13 @@ static int take_no_hyperv(void *command, const char *value)
     return 0;
 }
 
+static int take_input(void *command, const char *value)
+{
+    (void)value;
+    ((struct run_command *)command)->worker.machine.input = true;
+    return 0;
+}
+
 static int take_integration(void *command, const char *value)
 {
     struct worker_config *worker = &((struct run_command *)command)->worker;
@@ -409,6 +416,7 @@ const struct cli_option run_options[] = {
     {"symbols", 0, CLI_FILE, "FILE", NULL, "System.map or ELF file: names for a crash and for perf",
      take_symbols},
     {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
+    {"input", 0, CLI_FLAG, NULL, NULL, "a keyboard and a mouse for the guest", take_input},
     {"integration", 0, CLI_WORDS, "LIST", "all none heartbeat shutdown timesync kvp vss fcopy",
      "integration services (default all but fcopy)", take_integration},
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},

@@ -81,7 +81,7 @@ struct control_request {
     unsigned id; /* copy-… */
     /* memory-set: what is 0 stays as it is. */
     unsigned minimum_mib, maximum_mib, target_mib, buffer, weight;
-    bool automatic; /* no target of its own any more */
+    bool automatic;  /* no target of its own any more */
     char keys[1024]; /* keys: chords, with spaces between: "ctrl-alt-delete esc" */
     char text[4096]; /* type: ASCII */
     bool moves;      /* pointer: to x, y of MOUSE_MOST_POSITION */

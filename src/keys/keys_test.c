@@ -28,8 +28,9 @@ static void chords_are_read_in_order(void **state)
 
 static void what_is_no_key_is_named(void **state)
 {
-    static const char *const wrong[] = {"",  "ctrl-",   "-",      "ctrl--a", "ctrl-alt-remove",
-                                        "A", "ctrl alt", "\xc3\xa4", "a-b-c-d-e-f-g-h-i"};
+    static const char *const wrong[] = {"",         "ctrl-",           "-",
+                                        "ctrl--a",  "ctrl-alt-remove", "A",
+                                        "ctrl alt", "\xc3\xa4",        "a-b-c-d-e-f-g-h-i"};
     struct chord chord;
     struct reason reason = {""};
     (void)state;

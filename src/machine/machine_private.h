@@ -18,10 +18,10 @@
 #include "machine/machine.h"
 #include "vmbus/vmbus.h"
 #include "vsp/balloon.h"
-#include "vsp/keyboard.h"
-#include "vsp/mouse.h"
 #include "vsp/hvsock.h"
 #include "vsp/integration.h"
+#include "vsp/keyboard.h"
+#include "vsp/mouse.h"
 #include "vsp/netvsp.h"
 #include "vsp/storvsp.h"
 

@@ -156,7 +156,7 @@ static bool take_report(struct balloon *balloon, const uint8_t *payload, size_t 
     balloon->available = get_pages(payload + DM_AVAILABLE);
     balloon->demand = demand_of(balloon, get_pages(payload + DM_COMMITTED));
     balloon->reported = true;
-    balloon->fresh = true;
+    balloon_note_report(balloon);
     balloon->reports++;
     if (balloon->listener != NULL)
         balloon->listener(balloon->listener_owner);

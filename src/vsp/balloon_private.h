@@ -70,6 +70,8 @@ void balloon_send_message(struct balloon *balloon);
 
 /* What is next on the way to the target, if anything is and nothing is under way. */
 void balloon_continue(struct balloon *balloon);
+/* It has reported what it has available. */
+void balloon_note_report(struct balloon *balloon);
 /* Answers of the guest; false: they make no sense. `length`: of the payload. */
 bool balloon_take_pages(struct balloon *balloon, const uint8_t *payload, size_t length);
 bool balloon_pages_taken_back(struct balloon *balloon, const uint8_t *payload, size_t length);

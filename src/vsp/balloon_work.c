@@ -36,14 +36,12 @@ static void work_is_done(struct balloon *balloon)
 /* ---- pages for the balloon ---- */
 
 /*
- * Not more than half of what is free: the rest is for what happens meanwhile. A guest that gave
- * less than asked keeps what is free then: Linux has a floor, and complains of those who want to go
- * below.
+ * A guest that gave less than asked keeps what is free then: Linux has a floor, and complains of
+ * those who want to go below.
  */
-static uint64_t count_spare(struct balloon *balloon)
+void balloon_note_report(struct balloon *balloon)
 {
-    uint64_t spare = balloon->available / 2;
-
+    balloon->fresh = true;
     if (balloon->short_of) {
         balloon->short_of = false;
         balloon->kept = balloon->available;
@@ -51,8 +49,14 @@ static uint64_t count_spare(struct balloon *balloon)
     }
     if (balloon->host.now() >= balloon->kept_until_ns)
         balloon->kept = 0;
+}
+
+/* Not more than half of what is free: the rest is for what happens meanwhile. */
+static uint64_t count_spare(const struct balloon *balloon)
+{
     uint64_t beyond = balloon->available > balloon->kept ? balloon->available - balloon->kept : 0;
-    return beyond < spare ? beyond : spare;
+
+    return beyond < balloon->available / 2 ? beyond : balloon->available / 2;
 }
 
 static void ask_for_pages(struct balloon *balloon, uint64_t excess)

@@ -60,8 +60,7 @@ int input_send(struct input *input, const void *messages, size_t size, size_t co
     if (count > INPUT_MOST_WAITING - input->count || size > INPUT_MOST_MESSAGE)
         return -ENOBUFS;
     for (size_t i = 0; i < count; i++) {
-        struct waiting *to =
-            &input->waiting[(input->first + input->count++) % INPUT_MOST_WAITING];
+        struct waiting *to = &input->waiting[(input->first + input->count++) % INPUT_MOST_WAITING];
         to->length = (uint8_t)size;
         memcpy(to->bytes, from + i * size, size);
     }

@@ -1,6 +1,6 @@
 /*
- * Invariant: whatever a guest says to its keyboard and its mouse, what the host sends is taken whole
- * or refused, arrives in order while the channel stays open, and nothing of it comes unasked.
+ * Invariant: whatever a guest says to its keyboard and its mouse, what the host sends is taken
+ * whole or refused, arrives in order while the channel stays open, and nothing of it comes unasked.
  *
  * The input is a sequence of actions: a byte that chooses, then what the action needs.
  */

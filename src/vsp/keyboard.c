@@ -85,8 +85,8 @@ void keyboard_destroy(struct keyboard *keyboard)
 
 static void put_stroke(uint8_t *to, const struct keystroke *stroke)
 {
-    uint32_t info = (stroke->up ? INFO_UP : 0) | (stroke->e0 ? INFO_E0 : 0) |
-                    (stroke->e1 ? INFO_E1 : 0);
+    uint32_t info =
+        (stroke->up ? INFO_UP : 0) | (stroke->e0 ? INFO_E0 : 0) | (stroke->e1 ? INFO_E1 : 0);
 
     put_le32(to + AT_TYPE, TYPE_EVENT);
     put_le32(to + AT_CODE, stroke->code);

@@ -177,7 +177,7 @@ static void put_report(uint8_t *to, const struct mouse_report *report)
 
 int mouse_send(struct mouse *mouse, const struct mouse_report *reports, size_t count)
 {
-    uint8_t messages[MOST_REPORTS][AT_BODY + REPORT_SIZE];
+    uint8_t messages[MOST_REPORTS][AT_BODY + REPORT_SIZE] = {{0}};
 
     if (count > MOST_REPORTS)
         return -ENOBUFS;

@@ -1,6 +1,6 @@
 /*
- * Synthetic mouse: a HID device with an absolute pointer, five buttons and a wheel. Loop thread. The
- * peer is Linux drivers/hid/hid-hyperv.c.
+ * Synthetic mouse: a HID device with an absolute pointer, five buttons and a wheel. Loop thread.
+ * The peer is Linux drivers/hid/hid-hyperv.c.
  */
 #ifndef VSP_MOUSE_H
 #define VSP_MOUSE_H

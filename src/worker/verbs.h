@@ -43,6 +43,12 @@ void perform_copy_cancel(void *owner, const struct control_request *request,
 /* As the guest's heartbeat has it; empty without one. */
 void describe_heartbeat(const struct verbs *verbs, char *ret, size_t size);
 
+/* ---- input.c: keyboard and mouse ---- */
+
+void perform_keys(void *owner, const struct control_request *request, struct serve_call *call);
+void perform_type(void *owner, const struct control_request *request, struct serve_call *call);
+void perform_pointer(void *owner, const struct control_request *request, struct serve_call *call);
+
 /* ---- pairs.c: key-value exchange ---- */
 
 void perform_kvp(void *owner, const struct control_request *request, struct serve_call *call);

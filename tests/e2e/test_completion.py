@@ -29,7 +29,7 @@ def complete(partita, tmp_path):
 
 
 def test_commands(complete):
-    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "integration",
+    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "memory", "integration",
                             "kvp", "freeze", "copy", "shell", "exec", "cp", "stop", "disk", "host", "help",
                             "version"]
     assert complete("h") == ["host", "help"]
@@ -37,7 +37,8 @@ def test_commands(complete):
 
 
 def test_options_are_those_of_the_command(complete):
-    assert complete("run", "--m") == ["--module", "--memory"]
+    assert complete("run", "--m") == ["--module", "--memory", "--memory-min", "--memory-max", "--memory-buffer",
+                                        "--memory-weight"]
     assert "--test-devices" in complete("run", "")
     assert complete("host", "--") == ["--json", "--help"]
     assert complete("run", "--kernel", "k", "--no") == ["--no-hyperv", "--no-reboot"]
