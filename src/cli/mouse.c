@@ -1,5 +1,4 @@
 /* partita mouse: a guest's pointer. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +66,7 @@ static bool parse_position(const char *word, unsigned *ret)
     double percent = strtod(word, &end);
     if (strcmp(end, "%") != 0 || !(percent >= 0 && percent <= MOST_PERCENT))
         return false;
-    *ret = (unsigned)lround(percent / MOST_PERCENT * MOST_POSITION);
+    *ret = (unsigned)(percent / MOST_PERCENT * MOST_POSITION + 0.5);
     return true;
 }
 

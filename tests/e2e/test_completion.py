@@ -29,7 +29,8 @@ def complete(partita, tmp_path):
 
 
 def test_commands(complete):
-    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "memory", "integration",
+    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "memory", "send-key", "type",
+                            "mouse", "integration",
                             "kvp", "freeze", "copy", "shell", "exec", "cp", "stop", "disk", "host", "help",
                             "version"]
     assert complete("h") == ["host", "help"]
