@@ -73,16 +73,16 @@ static void all_or_none_are_taken(void **state)
 {
     struct input_report report;
 
-    ic_guest_set_room(0);
-    send_numbers(*state, 0, INPUT_MOST_WAITING - 1, 0);
+    ic_guest_set_room(1);
+    send_numbers(*state, 0, 1, 0); /* into the ring; the others wait */
+    send_numbers(*state, 1, INPUT_MOST_WAITING - 1, 0);
     send_numbers(*state, 0, 2, -ENOBUFS);
-    send_numbers(*state, INPUT_MOST_WAITING - 1, 1, 0);
+    send_numbers(*state, INPUT_MOST_WAITING, 1, 0);
     send_numbers(*state, 0, 1, -ENOBUFS);
-    ic_guest_set_room(8);
-    for (uint32_t i = 0; i < INPUT_MOST_WAITING; i++)
+    for (uint32_t i = 0; i <= INPUT_MOST_WAITING; i++)
         take_number(i);
     input_describe(*state, &report);
-    assert_int_equal(report.sent, INPUT_MOST_WAITING);
+    assert_int_equal(report.sent, INPUT_MOST_WAITING + 1);
 }
 
 static void a_close_forgets_what_waits(void **state)
