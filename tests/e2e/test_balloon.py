@@ -135,11 +135,11 @@ def test_it_shrinks_again(guest, host):
 
 def test_cycles_leave_the_guests_data_alone(guest, host):
     for _ in range(3):
-        fill(guest, 12)
+        fill(guest, 9)
         most = host.memory()["assigned"]
-        assert most > 900
+        assert most > 750
         assert unharmed(guest)
-        guest.run("rm /mnt/f1*; sed -i /mnt.f1/d /root/sums")
+        guest.run("rm /mnt/f[1-4]; sed -i /mnt.f[1-4]/d /root/sums")
         host.wait_until(lambda told, most=most: told["assigned"] < most - 100)
         assert unharmed(guest)
         guest.run("rm /mnt/*")
@@ -178,9 +178,11 @@ def test_settings_change_while_it_runs(guest, host):
 def test_the_driver_may_go_and_come(guest, host):
     host.do("memory", NAME, "set", "--target", "2G")
     host.wait_until(lambda told: told["assigned"] == MOST)
-    assert guest.run("rmmod hv_balloon") == ""
+    driver = "/sys/bus/vmbus/drivers/hv_balloon"
+    device = guest.run(f"basename {driver}/*-*-*")
+    guest.run(f"echo {device} >{driver}/unbind")
     host.wait_until(lambda told: told["state"] == "closed by the guest")
-    guest.run("modprobe hv_balloon pressure_report_delay=1")
+    guest.run(f"echo {device} >{driver}/bind")
     host.do("memory", NAME, "set", "--target", "auto")
     host.wait_until(lambda told: told["assigned"] < 1600)
 
@@ -195,7 +197,7 @@ def test_a_reset_begins_with_startup_memory(guest, host):
     told = host.rest()
     assert told["assigned"] < 480 and told["reports"] > 0
     guest.run("mount -t tmpfs -o size=1900m none /mnt")
-    fill(guest, 24)
+    fill(guest, 20)
     assert host.memory()["added"] >= 256 and unharmed(guest)
     assert guest.power_off() == 0
 
