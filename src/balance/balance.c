@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/cleanup.h"
-
 #define MIB UINT64_C(0x100000)
 
 /* A change below this, or below a sixteenth of what it has, is none. */
@@ -177,7 +175,7 @@ int balance(uint64_t budget, const struct balance_partition *partitions, size_t 
 
     if (!are_sane(partitions, count))
         return -EINVAL;
-    auto_free struct share *shares = calloc(count + 1, sizeof(*shares));
+    struct share *shares = calloc(count + 1, sizeof(*shares));
     if (shares == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
@@ -190,5 +188,6 @@ int balance(uint64_t budget, const struct balance_partition *partitions, size_t 
         step_up(shares, count, budget);
     for (size_t i = 0; i < count; i++)
         ret_targets[i] = shares[i].target;
+    free(shares);
     return 0;
 }
