@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/cleanup.h"
-
 #define MIB UINT64_C(0x100000)
 
 /* A change below this, or below a sixteenth of what it has, is none. */
@@ -161,19 +159,26 @@ static bool is_sane(const struct balance_partition *partition)
            partition->weight <= BALANCE_MOST_WEIGHT;
 }
 
+static bool are_sane(const struct balance_partition *partitions, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!is_sane(&partitions[i]))
+            return false;
+    }
+    return count <= BALANCE_MOST_PARTITIONS;
+}
+
 int balance(uint64_t budget, const struct balance_partition *partitions, size_t count,
             uint64_t *ret_targets)
 {
     uint64_t bases = 0;
-    auto_free struct share *shares = calloc(count + 1, sizeof(*shares));
 
+    if (!are_sane(partitions, count))
+        return -EINVAL;
+    struct share *shares = calloc(count + 1, sizeof(*shares));
     if (shares == NULL)
         return -ENOMEM;
-    if (count > BALANCE_MOST_PARTITIONS)
-        return -EINVAL;
     for (size_t i = 0; i < count; i++) {
-        if (!is_sane(&partitions[i]))
-            return -EINVAL;
         shares[i].weight = partitions[i].weight;
         shares[i].base = clamp(partitions[i].current, partitions[i].minimum, partitions[i].maximum);
         bases += shares[i].base;
@@ -183,5 +188,6 @@ int balance(uint64_t budget, const struct balance_partition *partitions, size_t 
         step_up(shares, count, budget);
     for (size_t i = 0; i < count; i++)
         ret_targets[i] = shares[i].target;
+    free(shares);
     return 0;
 }
