@@ -1,0 +1,108 @@
+#include "switchd/uplink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "net/tap.h"
+
+/* The host's device of an internal switch: "pt-NAME", as far as the kernel takes it. */
+static int internal_name(const struct hub *hub, char ret[IFNAMSIZ], struct reason *reason)
+{
+    bool own = hub->config.interface[0] != '\0';
+    int length = snprintf(ret, IFNAMSIZ, "%s%s", own ? "" : "pt-",
+                          own ? hub->config.interface : hub->config.name);
+
+    if (length < 0 || length >= IFNAMSIZ)
+        return reason_set(reason, -ENAMETOOLONG,
+                          "pt-%s is too long for a network device: name one by --interface",
+                          hub->config.name);
+    return 0;
+}
+
+static int open_tap(const char *name, int *ret, struct reason *reason)
+{
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0)
+        return reason_set(reason, -errno, "/dev/net/tun: %s", strerrordesc_np(errno));
+    memcpy(request.ifr_name, name, strlen(name));
+    if (ioctl(fd, TUNSETIFF, &request) < 0) {
+        int error = errno;
+        return reason_set(reason, -error, "network device %s: %s", name,
+                          error == EPERM ? "only root makes one" : strerrordesc_np(error));
+    }
+    *ret = take_fd(&fd);
+    return 0;
+}
+
+static int set_up(const char *name, struct reason *reason)
+{
+    struct ifreq request = {0};
+    auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    memcpy(request.ifr_name, name, strlen(name));
+    if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &request) < 0)
+        return reason_set(reason, -errno, "network device %s: %s", name, strerrordesc_np(errno));
+    request.ifr_flags = (short)(request.ifr_flags | IFF_UP);
+    if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+        return reason_set(reason, -errno, "network device %s: %s", name, strerrordesc_np(errno));
+    return 0;
+}
+
+/* It lasts, with the host's addresses on it, when this process does not. */
+static int open_internal(struct hub *hub, struct net_port **ret, struct reason *reason)
+{
+    char name[IFNAMSIZ] = "";
+    auto_close int fd = -1;
+    int error = internal_name(hub, name, reason);
+
+    if (error == 0)
+        error = open_tap(name, &fd, reason);
+    if (error == 0 && ioctl(fd, TUNSETPERSIST, 1) < 0)
+        error = reason_set(reason, -errno, "network device %s cannot be kept", name);
+    if (error == 0)
+        error = set_up(name, reason);
+    return error < 0 ? error : tap_create(hub->loop, NULL, take_fd(&fd), ret, reason);
+}
+
+int uplink_open(struct hub *hub, struct reason *reason)
+{
+    struct net_port *line = NULL;
+    int error = 0;
+
+    switch (hub->config.kind) {
+    case HUB_PRIVATE:
+        return 0;
+    case HUB_INTERNAL:
+        error = open_internal(hub, &line, reason);
+        break;
+    case HUB_EXTERNAL:
+    case HUB_NAT:
+    case HUB_KINDS:
+        error = reason_set(reason, -EOPNOTSUPP, "switches of kind %s cannot be made yet",
+                           hub_kind_name(hub->config.kind));
+        break;
+    }
+    if (error == 0)
+        error = hub_plug_uplink(hub, line);
+    return error;
+}
+
+void uplink_forget(const struct hub *hub)
+{
+    char name[IFNAMSIZ] = "";
+    auto_close int fd = -1;
+
+    if (hub->config.kind == HUB_INTERNAL && internal_name(hub, name, NULL) == 0 &&
+        open_tap(name, &fd, NULL) == 0)
+        (void)ioctl(fd, TUNSETPERSIST, 0);
+}
