@@ -217,3 +217,299 @@ def test_a_reboot_keeps_port_and_address(office, guests):
     one.address(ONE)
     assert one.reaches(TWO)
     assert len(office.show("show", "lan")["ports"]) == 2
+
+
+# ---- a card of the test's own: frames that no guest would send ----
+
+class Card:
+    """A port's other end, with the messages of src/net/hello.h."""
+
+    def __init__(self, office, name, switch="lan"):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(10)
+        self.socket.connect(office.path("ports"))
+        self.socket.send(b"PTH1" + bytes(16) + switch.encode().ljust(64, b"\0") + name.encode().ljust(64, b"\0"))
+        welcome = self.socket.recv(400)
+        assert welcome[:8] == b"PTW1" + bytes(4), welcome
+        self.mac = welcome[8:14]
+        self.settle()
+
+    def settle(self):
+        """Frames of others that are under way are not the test's."""
+        self.socket.settimeout(0.2)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self.socket.recv(70000)
+
+    def send(self, frame):
+        self.socket.send(bytes(12) + frame)
+
+    def frames(self, seconds=0.5):
+        found = []
+        deadline = time.monotonic() + seconds
+        self.socket.settimeout(0.1)
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):
+                found.append(self.socket.recv(70000)[12:])
+        return found
+
+    def close(self):
+        self.socket.close()
+
+
+MANY = b"\xff" * 6
+
+
+def udp(to, source, ports, kind=0x0800):
+    """UDP of IPv4 from 10.5.0.77 to all."""
+    header = bytes.fromhex("4500002000000000401100000a05004dffffffff")
+    return (to + source + kind.to_bytes(2, "big") + header + ports[0].to_bytes(2, "big") +
+            ports[1].to_bytes(2, "big") + (12).to_bytes(2, "big") + bytes(2) + b"test").ljust(60, b"\0")
+
+
+def advertisement(source):
+    """A router's, of IPv6: ICMP 134."""
+    header = bytes.fromhex("6000000000103aff") + bytes.fromhex("fe80" + "0" * 27 + "1") + \
+        bytes.fromhex("ff02" + "0" * 27 + "1")
+    return bytes.fromhex("333300000001") + source + bytes.fromhex("86dd") + header + b"\x86" + bytes(15)
+
+
+@pytest.fixture(scope="module")
+def cards(office):
+    """Two cards of a switch of their own, "wire"."""
+    office.do("create", "wire")
+    ends = Card(office, "left", "wire"), Card(office, "right", "wire")
+    yield ends
+    for end in ends:
+        end.close()
+
+
+GUARDS = [
+    ("mac", "mac-spoofing", lambda card: udp(MANY, b"\x02\0\0\0\0\x99", (9, 9))),
+    ("dhcp", "dhcp-guard", lambda card: udp(MANY, card.mac, (67, 68))),
+    ("router", "router-guard", lambda card: advertisement(card.mac)),
+]
+
+
+@pytest.mark.parametrize("guard,reason,frame", GUARDS)
+def test_a_guard_blocks_and_counts(office, cards, guard, reason, frame):
+    left, right = cards
+    office.do("port", "wire", "left", "--guard", "none")
+    right.settle()
+    left.send(frame(left))
+    assert right.frames() == [frame(left)]
+    office.do("port", "wire", "left", "--guard", guard)
+    before = office.port("left", "wire")["counters"]["dropped"][reason]
+    left.send(frame(left))
+    assert right.frames() == []
+    assert office.port("left", "wire")["counters"]["dropped"][reason] == before + 1
+    office.do("port", "wire", "left", "--guard", "mac")
+
+
+def test_tags_come_and_go(office, cards):
+    left, right = cards
+    plain = udp(MANY, left.mac, (9, 9))
+    tagged = plain[:12] + bytes.fromhex("81000005") + plain[12:]
+    with settings(office, "left", ["--vlan", "5"], ["--vlan", "none"], "wire"), \
+            settings(office, "right", ["--trunk", "1-10"], ["--vlan", "none"], "wire"):
+        left.send(plain)
+        assert right.frames() == [tagged]
+        left.send(tagged)  # an access port takes none
+        assert right.frames() == []
+        right.send(right.mac.join([MANY, bytes.fromhex("81000005") + plain[12:]]))
+        assert left.frames() == [MANY + right.mac + plain[12:]]
+        right.send(right.mac.join([MANY, bytes.fromhex("8100000b") + plain[12:]]))
+        assert left.frames() == []
+        assert office.port("right", "wire")["counters"]["dropped"]["other-vlan"] == 1
+
+
+def test_isolated_ports_do_not_meet(office, cards):
+    left, right = cards
+    with settings(office, "left", ["--isolate", "on"], ["--isolate", "off"], "wire"), \
+            settings(office, "right", ["--isolate", "on"], ["--isolate", "off"], "wire"):
+        left.send(udp(right.mac, left.mac, (9, 9)))
+        assert right.frames() == []
+    left.send(udp(right.mac, left.mac, (9, 9)))
+    assert len(right.frames()) == 1
+
+
+def test_a_mirror_has_copies(office, cards):
+    left, right = cards
+    watcher = Card(office, "watcher", "wire")
+    with settings(office, "left", ["--mirror", "from"], ["--mirror", "none"], "wire"), \
+            settings(office, "watcher", ["--mirror", "to"], ["--mirror", "none"], "wire"):
+        there, back = udp(right.mac, left.mac, (9, 9)), udp(left.mac, right.mac, (9, 9))
+        left.send(there)
+        right.send(back)
+        assert sorted(watcher.frames()) == sorted([there, back])
+    left.send(there)
+    assert watcher.frames() == []
+    watcher.close()
+
+
+def test_a_storm_is_limited(office, cards):
+    left, right = cards
+    with settings(office, "left", ["--storm", "50"], ["--storm", "0"], "wire"):
+        right.settle()
+        for _ in range(500):
+            left.send(udp(MANY, left.mac, (9, 9)))
+        assert 50 <= len(right.frames()) <= 100
+        assert office.port("left", "wire")["counters"]["dropped"]["storm"] >= 400
+        right.settle()
+        for _ in range(200):
+            left.send(udp(right.mac, left.mac, (9, 9)))  # for one: none is held back
+        assert len(right.frames()) == 200
+
+
+def test_a_port_that_does_not_read_loses_its_own_frames_only(office, cards):
+    left, right = cards
+    slow = Card(office, "slow", "wire")
+    large = udp(slow.mac, left.mac, (9, 9)).ljust(1500, b"x")
+    deadline = time.monotonic() + 30
+    while office.port("slow", "wire")["counters"]["dropped"]["no-room"] == 0 and time.monotonic() < deadline:
+        for _ in range(500):
+            left.send(large)
+    assert office.port("slow", "wire")["counters"]["dropped"]["no-room"] > 0
+    right.settle()
+    left.send(udp(right.mac, left.mac, (9, 9)))
+    assert len(right.frames()) == 1
+    slow.close()
+
+
+def test_junk_harms_only_its_sender(office, cards):
+    left, right = cards
+    for junk in (b"", b"x", b"PTH1" + bytes(144), os.urandom(148), os.urandom(60000)):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
+            one.connect(office.path("ports"))
+            one.send(junk)
+    silent = []
+    for _ in range(100):  # who say nothing
+        silent.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        silent[-1].connect(office.path("ports"))
+    for junk in (b"\n", b"{}\n", b"[" * 30000 + b"\n", os.urandom(40000), b'{"verb": "show", "switch": 7}\n',
+                 b'{"verb": "create", "config": {"name": "../x"}}\n', b'{"verb": "list", "what": 1}\n'):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(office.path("control"))
+            with contextlib.suppress(ConnectionError):
+                one.sendall(junk)
+                one.settimeout(10)
+                answer = one.recv(4096)
+                assert answer == b"" or b'"ok":false' in answer.replace(b" ", b"")
+    left.socket.send(b"x")  # shorter than a header
+    left.socket.send(b"\xff" * 60)  # a header that makes no sense
+    left.send(b"")
+    left.send(bytes(13))
+    right.settle()
+    left.send(udp(right.mac, left.mac, (9, 9)))
+    assert len(right.frames()) == 1
+    for one in silent:
+        one.close()
+
+
+def test_who_is_there_already_is_not_pushed_out(office, cards):
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.connect(office.path("ports"))
+    one.send(b"PTH1" + bytes(16) + b"wire".ljust(64, b"\0") + b"left".ljust(64, b"\0"))
+    assert b"is in use" in one.recv(400)
+    one.close()
+
+
+# ---- rules and rates, with guests ----
+
+def test_rules_block_and_count(office, guests):
+    one, two = guests
+    assert one.reaches(TWO)
+    office.do("acl", "lan", "two", "add", "--action", "deny", "--direction", "in", "--remote", f"{ONE}/32",
+              "--protocol", "icmp")
+    assert one.pings(TWO) == 0
+    rule = office.show("acl", "lan", "two", "list")[0]
+    assert rule["in_frames"] == 5 and office.dropped("two", "acl-in") >= 5
+    assert two.run("nc -l -p 9 & sleep 1; true") is not None
+    assert one.run(f"echo hello | nc -w 2 {TWO} 9; echo $?").endswith("0")  # TCP passes
+    office.do("acl", "lan", "two", "add", "--action", "allow", "--direction", "in", "--remote", f"{ONE}/32",
+              "--weight", "9")
+    assert one.pings(TWO) == 5
+    for number in (1, 0):
+        office.do("acl", "lan", "two", "remove", number)
+    assert office.call("acl", "lan", "two", "remove", 0).returncode == 5
+
+
+def test_a_stateful_rule_lets_answers_in(office, guests):
+    one, two = guests
+    office.do("acl", "lan", "one", "add", "-a", "deny", "-d", "both", "--remote", "10.5.0.0/24", "-p", "icmp")
+    assert one.pings(TWO) == 0 and two.pings(ONE) == 0
+    office.do("acl", "lan", "one", "add", "-a", "allow", "-d", "out", "--remote", f"{TWO}/32", "-s")
+    assert one.pings(TWO) == 5
+    for number in (1, 0):
+        office.do("acl", "lan", "one", "remove", number)
+
+
+def test_a_rule_by_address_of_the_card(office, guests):
+    one, two = guests
+    office.do("acl", "lan", "one", "add", "-a", "deny", "-d", "in", "--remote", two.mac())
+    assert one.pings(TWO) == 0 and one.pings(HOST) == 5
+    office.do("acl", "lan", "one", "remove", 0)
+
+
+def test_meters_count(office, guests):
+    one, _ = guests
+    office.do("acl", "lan", "one", "add", "-a", "meter", "-d", "out", "--remote", f"{TWO}/32")
+
+    def peer():
+        return next((m for m in office.show("meters", "lan") if (m["port"], m["remote"]) == ("one:0", TWO)),
+                    {"out_frames": 0, "out_bytes": 0})
+    before = peer()
+    one.run(f"ping -c 10 -i 0.1 -s 1000 {TWO}")
+    assert 10 <= peer()["out_frames"] - before["out_frames"] <= 12
+    assert 10 * 1042 <= peer()["out_bytes"] - before["out_bytes"] <= 10 * 1042 + 200
+    assert 10 <= office.show("acl", "lan", "one", "list")[0]["out_frames"] <= 12
+    office.do("acl", "lan", "one", "remove", 0)
+
+
+@contextlib.contextmanager
+def serving(office, *ports):
+    children = [subprocess.Popen(["ip", "netns", "exec", office.where, "iperf3", "-s", "-p", str(port)],
+                                 stdout=subprocess.DEVNULL) for port in ports]
+    time.sleep(1)
+    yield
+    for child in children:
+        child.terminate()
+        child.wait(timeout=30)
+
+
+def send_for(guest, seconds, port, omit=3):
+    guest.child.sendline(f"iperf3 -c {HOST} -p {port} -t {seconds} -O {omit} -J >/tmp/said 2>&1; echo do''ne")
+
+
+def rate_of(guest):
+    """Bits of a second that arrived, as Ethernet counts them."""
+    guest.child.expect("done\r")
+    said = guest.run("grep -A 99 sum_received /tmp/said | grep -m 1 bits_per_second; grep '\"error\"' /tmp/said")
+    return float(re.search(r"bits_per_second\":\s*([0-9.e+]+)", said)[1]) * 1514 / 1448
+
+
+@pytest.mark.parametrize("rate", [10e6, 100e6])
+def test_a_guest_sends_at_most_so_much(office, guests, rate):
+    one, _ = guests
+    with settings(office, "one", ["--bandwidth-max", int(rate)], ["--bandwidth-max", "0"]), serving(office, 5201):
+        send_for(one, 10, 5201)
+        got = rate_of(one)
+    print(f"{got / rate:.4f} of {rate}")
+    assert 0.97 * rate < got < 1.03 * rate
+
+
+def test_mistakes_are_told(office):
+    office.do("create", "spare")
+    for words, code, text in [
+            (["create", "spare"], 1, "already"), (["create", "a/b"], 2, "no name"),
+            (["create", "x", "--kind", "bridge"], 2, "private, internal"), (["delete", "nowhere"], 5, "no switch"),
+            (["port", "spare", "web", "--vlan", "5000"], 2, "4094"), (["port", "spare", "web:x"], 2, "a card"),
+            (["port", "spare", "web", "--bandwidth-max", "fast"], 2, "100M"),
+            (["port", "spare", "web", "--guard", "dog"], 2, "a guard"),
+            (["acl", "spare", "web", "add", "-a", "deny", "-d", "in"], 5, "no port"),
+            (["create", "x", "-k", "external"], 2, "an interface"), (["chow"], 2, "did you mean show"),
+            (["create", "x", "-k", "private", "-f", "tcp:1:10.0.2.15:2"], 2, "nat only")]:
+        done = office.call(*words)
+        assert (done.returncode, text in done.stderr) == (code, True), (words, done.stderr)
+    assert office.port("web", "spare") if office.show("show", "spare")["ports"] else True
+    office.do("delete", "spare")
