@@ -6,10 +6,14 @@
 #include <string.h>
 
 #include "cli/verb.h"
+#include "switchd/nat.h"
 #include "switchd/switchd.h"
+
+static int switch_nat_main(int argc, char **argv);
 
 const struct cli_command switch_verbs[] = {
     {"create", "make a switch", switch_create_main, switch_create_options, NULL},
+    {"set", "change the rate of one's uplink", switch_set_main, switch_set_options, "SWITCH"},
     {"delete", "delete one", switch_delete_main, switch_delete_options, "SWITCH"},
     {"list", "show all switches", switch_list_main, switch_list_options, NULL},
     {"show", "show one, and its ports", switch_show_main, switch_show_options, "SWITCH"},
@@ -23,8 +27,15 @@ const struct cli_command switch_verbs[] = {
      switch_statistics_options, "SWITCH"},
     {"serve", "be the process that holds them, in the foreground", switch_serve_main,
      switch_serve_options, NULL},
+    {"nat", NULL, switch_nat_main, NULL, NULL},
     {0},
 };
+
+/* Started by the process of the switches only. */
+static int switch_nat_main(int argc, char **argv)
+{
+    return nat_run((const char *const *)argv + 1, (unsigned)argc - 1);
+}
 
 const struct cli_option switch_options[] = {
     {0},

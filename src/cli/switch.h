@@ -35,6 +35,8 @@ void switch_print_help(const char *text, const struct cli_option *options);
 
 extern const struct cli_option switch_create_options[];
 int switch_create_main(int argc, char **argv);
+extern const struct cli_option switch_set_options[];
+int switch_set_main(int argc, char **argv);
 extern const struct cli_option switch_delete_options[];
 int switch_delete_main(int argc, char **argv);
 extern const struct cli_option switch_port_options[];

@@ -166,6 +166,30 @@ int switch_create_main(int argc, char **argv)
                        json_pack("{s:s, s:o}", "verb", "create", "config", command.object));
 }
 
+const struct cli_option switch_set_options[] = {
+    {"uplink-rate", 0, CLI_TEXT, "RATE", NULL,
+     "bits a second to the uplink, which guests share by weight; 0: any", take_uplink_rate},
+    {"help", 'h', CLI_FLAG, NULL, NULL, "this text", switch_take_help},
+    {0},
+};
+
+int switch_set_main(int argc, char **argv)
+{
+    struct switch_command command = {.verb = "switch set", .usage = "NAME", .most = 1};
+    int code = switch_parse(&command, switch_set_options, argc, argv, 1);
+
+    if (code == 0 && command.help)
+        switch_print_help("Usage: partita switch set NAME --uplink-rate RATE\n"
+                          "Change a switch that is there.\n",
+                          switch_set_options);
+    if (code != 0 || command.help) {
+        json_decref(command.object);
+        return code;
+    }
+    return switch_tell(&command, json_pack("{s:s, s:s, s:o}", "verb", "set", "switch",
+                                           command.words.words[0], "config", command.object));
+}
+
 const struct cli_option switch_delete_options[] = {
     {"help", 'h', CLI_FLAG, NULL, NULL, "this text", switch_take_help},
     {0},

@@ -10,8 +10,10 @@ static void print_help(FILE *to, const char *command, const char *about,
                        const struct cli_command *verbs)
 {
     (void)fprintf(to, "Usage: partita %s VERB [OPTION]...\n%s\n\n", command, about);
-    for (; verbs->name != NULL; verbs++)
-        (void)fprintf(to, "  %-14s%s\n", verbs->name, verbs->summary);
+    for (; verbs->name != NULL; verbs++) {
+        if (verbs->summary != NULL)
+            (void)fprintf(to, "  %-14s%s\n", verbs->name, verbs->summary);
+    }
     (void)fprintf(to, "\n'partita %s VERB --help' says more; so does partita-%s(1).\n", command,
                   command);
 }
@@ -31,8 +33,10 @@ static int refuse(const char *command, const struct cli_command *verbs, const ch
     const char *names[MOST];
     size_t count = 0;
 
-    for (; verbs[count].name != NULL && count < MOST; count++)
-        names[count] = verbs[count].name;
+    for (; verbs->name != NULL && count < MOST; verbs++) {
+        if (verbs->summary != NULL)
+            names[count++] = verbs->name;
+    }
     const char *meant = cli_nearest(typed, names, count);
     if (meant != NULL)
         cli_error("%s: unknown verb '%s'; did you mean %s?", command, typed, meant);

@@ -296,6 +296,12 @@ int hub_plug_uplink(struct hub *hub, struct net_port *line)
     return hub_plug(port, line, -1);
 }
 
+void hub_set_uplink_rate(struct hub *hub, uint64_t bits)
+{
+    hub->config.uplink_rate = bits;
+    hub_pace_set_uplink(hub, clock_monotonic_ns());
+}
+
 /* ---- a switch ---- */
 
 int hub_create(struct loop *loop, const struct hub_config *config,
@@ -315,10 +321,11 @@ int hub_create(struct loop *loop, const struct hub_config *config,
         hub->ports[i].index = i;
         hub->ports[i].liveness = -1;
     }
-    hub_pace_set_uplink(hub, clock_monotonic_ns());
     int error = loop_event_create(loop, reap, hub, &hub->reaper);
     if (error == 0)
         error = hub_pace_create(hub);
+    if (error == 0)
+        hub_pace_set_uplink(hub, clock_monotonic_ns());
     if (error < 0) {
         hub_destroy(hub);
         return error;

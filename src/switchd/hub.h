@@ -105,6 +105,7 @@ int hub_plug(struct hub_port *port, struct net_port *line, int liveness);
 bool hub_is_busy(const struct hub_port *port); /* it has a line that lives */
 void hub_unplug(struct hub_port *port);
 int hub_plug_uplink(struct hub *hub, struct net_port *line);
+void hub_set_uplink_rate(struct hub *hub, uint64_t bits);
 
 /* ---- hub_pace.c ---- */
 

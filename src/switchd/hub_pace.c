@@ -6,10 +6,12 @@
 #include "base/clock.h"
 #include "switchd/hub.h"
 
+/* A burst is what may be made up for when this process came late: less than two of the largest
+ * frames, and less than some turns of a busy host's scheduler, would make the rate too small. */
 enum {
     BITS = 8,
-    BURST_OF_SECOND = 200, /* 5 ms of the rate may go at once */
-    LEAST_BURST = 2 * 1514,
+    BURST_OF_SECOND = 25, /* 40 ms of the rate */
+    LEAST_BURST = 128 << 10,
 };
 
 /* On the wire a large frame is segments, each with headers of its own. */
@@ -113,6 +115,7 @@ void hub_pace_set(struct hub_port *port, uint64_t now_ns)
 void hub_pace_set_uplink(struct hub *hub, uint64_t now_ns)
 {
     set(&hub->uplink, hub->config.uplink_rate, now_ns);
+    loop_timer_set(hub->turn, now_ns); /* who waits may wait for the old rate */
 }
 
 void hub_pace_forget(struct hub_port *port)

@@ -140,7 +140,25 @@ static int create(struct registry *registry, const struct request *request, stru
     return error;
 }
 
-static int delete (struct registry *registry, const struct request *request, struct answer *answer)
+/* Of a switch that is there only its rate can be changed. */
+static int set(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    struct hub_config config = {0};
+    struct hub *hub = NULL;
+    const json_t *rate = json_object_get(request->config, "uplink_rate");
+    int error = find_switch(registry, request, &hub, answer);
+
+    if (error == 0 && (rate == NULL || json_object_size(request->config) != 1))
+        error = refuse(answer, -EINVAL, "an uplink rate is wanted, and nothing else");
+    if (error == 0)
+        error = words_take_config(request->config, &config, &answer->reason);
+    if (error < 0)
+        return error;
+    hub_set_uplink_rate(hub, config.uplink_rate);
+    return store_save(registry, &answer->reason);
+}
+
+static int delete_switch(struct registry *registry, const struct request *request, struct answer *answer)
 {
     struct hub *hub = NULL;
     int error = find_switch(registry, request, &hub, answer);
@@ -273,8 +291,8 @@ static const struct {
     const char *name;
     int (*perform)(struct registry *registry, const struct request *request, struct answer *answer);
 } verbs[] = {
-    {"create", create},
-    {"delete", delete},
+    {"create", create},           {"set", set},
+    {"delete", delete_switch},
     {"list", list},
     {"show", show},
     {"meters", meters},

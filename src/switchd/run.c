@@ -50,6 +50,7 @@ static int take_signals(struct switchd *s)
 {
     sigset_t set;
 
+    (void)signal(SIGCHLD, SIG_IGN); /* what a NAT's process leaves is of no interest */
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +12,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "net/packet.h"
 #include "net/tap.h"
+#include "switchd/nat.h"
 
 /* The host's device of an internal switch: "pt-NAME", as far as the kernel takes it. */
 static int internal_name(const struct hub *hub, char ret[IFNAMSIZ], struct reason *reason)
@@ -74,6 +77,54 @@ static int open_internal(struct hub *hub, struct net_port **ret, struct reason *
     return error < 0 ? error : tap_create(hub->loop, NULL, take_fd(&fd), ret, reason);
 }
 
+/* A bridge of the host gets a port of its own, which goes with this process. */
+static int open_bridge(struct hub *hub, unsigned bridge, struct net_port **ret,
+                       struct reason *reason)
+{
+    struct ifreq request = {0};
+    char name[IFNAMSIZ] = "";
+    auto_close int fd = -1;
+    auto_close int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    (void)snprintf(name, sizeof(name), "ptb%u-%%d", bridge % 10000);
+    int error = open_tap(name, &fd, reason);
+    if (error < 0)
+        return error;
+    if (ioctl(fd, TUNGETIFF, &request) < 0)
+        return reason_set(reason, -errno, "network device %s: %s", name, strerrordesc_np(errno));
+    memcpy(name, request.ifr_name, sizeof(name));
+    error = set_up(name, reason);
+    if (error < 0)
+        return error;
+    memset(&request, 0, sizeof(request));
+    memcpy(request.ifr_name, hub->config.interface, strlen(hub->config.interface));
+    request.ifr_ifindex = (int)if_nametoindex(name);
+    if (control < 0 || ioctl(control, SIOCBRADDIF, &request) < 0)
+        return reason_set(reason, -errno, "bridge %s: %s", hub->config.interface,
+                          strerrordesc_np(errno));
+    return tap_create(hub->loop, NULL, take_fd(&fd), ret, reason);
+}
+
+/* Any other interface gives its frames to a packet socket. */
+static int open_external(struct hub *hub, struct net_port **ret, struct reason *reason)
+{
+    char path[64];
+    const char *interface = hub->config.interface;
+
+    (void)snprintf(path, sizeof(path), "/sys/class/net/%.16s/bridge", interface);
+    return access(path, F_OK) == 0 ? open_bridge(hub, if_nametoindex(interface), ret, reason)
+                                   : packet_create(hub->loop, interface, ret, reason);
+}
+
+static int open_nat(struct hub *hub, struct net_port **ret, struct reason *reason)
+{
+    const char *forwards[HUB_MOST_FORWARDS];
+
+    for (unsigned i = 0; i < hub->config.forward_count; i++)
+        forwards[i] = hub->config.forwards[i];
+    return nat_create(hub->loop, forwards, hub->config.forward_count, ret, reason);
+}
+
 int uplink_open(struct hub *hub, struct reason *reason)
 {
     struct net_port *line = NULL;
@@ -86,10 +137,13 @@ int uplink_open(struct hub *hub, struct reason *reason)
         error = open_internal(hub, &line, reason);
         break;
     case HUB_EXTERNAL:
+        error = open_external(hub, &line, reason);
+        break;
     case HUB_NAT:
+        error = open_nat(hub, &line, reason);
+        break;
     case HUB_KINDS:
-        error = reason_set(reason, -EOPNOTSUPP, "switches of kind %s cannot be made yet",
-                           hub_kind_name(hub->config.kind));
+        error = -EINVAL;
         break;
     }
     if (error == 0)

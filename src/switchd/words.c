@@ -6,6 +6,7 @@
 
 #include "control/socket.h"
 #include "net/hello.h"
+#include "switchd/nat.h"
 
 /* ---- fields of any object ---- */
 
@@ -110,6 +111,10 @@ static int take_forwards(json_t *value, void *to, struct reason *reason)
     json_array_foreach(value, index, item)
     {
         int error = take_text(item, config->forwards[index], HUB_FORWARD_SIZE, reason);
+        struct nat_forward forward;
+        if (error == 0 && !nat_parse_forward(config->forwards[index], &forward))
+            error = reason_set(reason, -EINVAL, "'%s': a forward is as tcp:2222:10.0.2.15:22",
+                               config->forwards[index]);
         if (error < 0)
             return error;
         config->forward_count++;

@@ -498,6 +498,150 @@ def test_a_guest_sends_at_most_so_much(office, guests, rate):
     assert 0.97 * rate < got < 1.03 * rate
 
 
+def test_the_uplink_is_shared_by_weight(office, guests):
+    one, two = guests
+    rate = 30e6
+    office.do("set", "lan", "--uplink-rate", "30M")
+    with settings(office, "one", ["--bandwidth-weight", "75"], ["--bandwidth-weight", "50"]), \
+            settings(office, "two", ["--bandwidth-weight", "25"], ["--bandwidth-weight", "50"]), \
+            serving(office, 5201, 5202):
+        for guest, port in (one, 5201), (two, 5202):
+            send_for(guest, 16, port)
+        time.sleep(4)
+        before = [office.port(guest.name)["counters"]["from_bytes"] for guest in guests]
+        time.sleep(10)
+        after = [office.port(guest.name)["counters"]["from_bytes"] for guest in guests]
+        sent = [new - old for new, old in zip(after, before)]
+        total = [rate_of(guest) for guest in guests]
+    office.do("set", "lan", "--uplink-rate", "0")
+    print(f"{sent[0] / sum(sent):.4f} of 0.75, {sum(total) / rate:.4f} of {rate}")
+    assert abs(sent[0] / sum(sent) - 0.75) < 0.03
+    assert sum(sent) * 8 / 10 < 1.05 * rate
+
+
+# ---- networks of the host ----
+
+@contextlib.contextmanager
+def neighbour(office):
+    """Another host, 10.6.0.1, on a wire to the office's interface w0."""
+    with namespace(f"partita-nb-{os.getpid()}") as there:
+        sh("ip", "-n", office.where, "link", "add", "w0", "type", "veth", "peer", "w0", "netns", there)
+        for where in office.where, there:
+            sh("ip", "-n", where, "link", "set", "w0", "up")
+        sh("ip", "-n", there, "addr", "add", "10.6.0.1/24", "dev", "w0")
+        try:
+            yield there
+        finally:
+            sh("ip", "-n", office.where, "link", "del", "w0")
+
+
+def test_an_external_switch_is_on_the_hosts_network(office, kernel, tools):
+    with neighbour(office) as there:
+        office.do("create", "world", "-k", "external", "-i", "w0")
+        with contextlib.closing(Away(Guest(office, kernel, tools, "three", "--net", "switch=world"))) as away:
+            away.guest.address("10.6.0.3")
+            assert away.guest.reaches("10.6.0.1")
+            assert away.guest.pings("10.6.0.1", "-s 1400") == 5
+            away.stream(there)
+            sh("ip", "-n", there, "link", "add", "link", "w0", "name", "w0.9", "type", "vlan", "id", "9")
+            sh("ip", "-n", there, "addr", "add", "10.6.9.1/24", "dev", "w0.9")
+            sh("ip", "-n", there, "link", "set", "w0.9", "up")
+            office.do("port", "world", "three", "--vlan", "9")
+            away.guest.address("10.6.9.3")
+            assert away.guest.reaches("10.6.9.1")
+            assert away.guest.pings("10.6.0.1") == 0
+        office.do("delete", "world")
+
+
+class Away:
+    """A guest and its neighbour."""
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    def stream(self, there, address="10.6.0.1"):
+        """TCP with large frames, both ways."""
+        with subprocess.Popen(["ip", "netns", "exec", there, "iperf3", "-s"], stdout=subprocess.DEVNULL) as server:
+            time.sleep(1)
+            for way in "", "-R":
+                said = self.guest.run(f"iperf3 -c {address} -t 2 {way} 2>&1 | tail -4")
+                assert "receiver" in said, said
+            server.terminate()
+
+    def close(self):
+        self.guest.end()
+
+
+def test_a_bridge_of_the_host_gets_a_port(office, kernel, tools):
+    with neighbour(office) as there:
+        sh("ip", "-n", office.where, "link", "add", "br0", "type", "bridge")
+        sh("ip", "-n", office.where, "link", "set", "br0", "up")
+        sh("ip", "-n", office.where, "link", "set", "w0", "master", "br0")
+        office.do("create", "world", "-k", "external", "-i", "br0")
+        with contextlib.closing(Away(Guest(office, kernel, tools, "four", "--net", "switch=world"))) as away:
+            away.guest.address("10.6.0.4")
+            assert away.guest.reaches("10.6.0.1")
+            away.stream(there)
+        office.do("delete", "world")
+        sh("ip", "-n", office.where, "link", "del", "br0")
+
+
+LEASE = ("printf '#!/bin/sh\\n[ $1 = bound ] && ifconfig $interface $ip netmask $subnet && "
+         "route add default gw $router && echo nameserver $dns >/etc/resolv.conf\\n' >/tmp/lease; "
+         "chmod 755 /tmp/lease; mkdir -p /etc; ifconfig eth0 up; sleep 1; udhcpc -q -n -i eth0 -s /tmp/lease")
+
+
+def test_nat_gives_addresses_and_connections(office, kernel, tools):
+    with neighbour(office) as there:
+        sh("ip", "-n", office.where, "addr", "add", "10.6.0.2/24", "dev", "w0")
+        office.do("create", "home", "-k", "nat", "-f", "tcp:2280:10.0.2.15:80")
+        assert "2280" in office.call("create", "other", "-k", "nat", "-f", "tcp:2280:10.0.2.15:80").stderr
+        five = Guest(office, kernel, tools, "five", "--net", "switch=home")
+        six = Guest(office, kernel, tools, "six", "--net", "switch=home")
+        five.run(LEASE)
+        six.run(LEASE)
+        assert "10.0.2.15" in five.run("ifconfig eth0") and "10.0.2.16" in six.run("ifconfig eth0")
+        assert "nameserver 10.0.2.3" in five.run("cat /etc/resolv.conf")
+        assert five.reaches("10.0.2.16")
+        Away(six).stream(there)
+        five.run("mkdir -p /www; echo hello >/www/f; httpd -h /www")
+        assert sh("ip", "netns", "exec", office.where, sys.executable, "-c", "import urllib.request as u; "
+                  "print(u.urlopen('http://127.0.0.1:2280/f').read())").strip() == "b'hello\\n'"
+        five.child.sendline("reboot -f")
+        five.child.expect("Debian's kernel has booted")
+        five.ready()
+        five.run(LEASE)
+        assert "10.0.2.15" in five.run("ifconfig eth0")
+        five.end()
+        six.end()
+        office.do("delete", "home")
+
+
+def test_private_and_nat_need_no_root(partita, tmp_path):
+    """An unprivileged user's own process, folder and switches."""
+    os.chmod(tmp_path, 0o755)
+    for parent in tmp_path.parents[:3]:
+        os.chmod(parent, os.stat(parent).st_mode | 0o011)
+    own = tmp_path / "own"
+    own.mkdir()
+    os.chown(own, 65534, 65534)
+    program = shutil.copy(partita, tmp_path / "partita")
+    environment = {"PARTITA_RUNTIME_DIR": f"{own}/run", "PARTITA_STATE_DIR": f"{own}/state", "PATH": os.environ["PATH"]}
+
+    def call(*words):
+        return subprocess.run([program, "switch", *words], capture_output=True, text=True, timeout=60, check=False,
+                              env=environment, user=65534, group=65534, extra_groups=[])
+    assert call("create", "quiet").returncode == 0
+    done = call("create", "home", "-k", "nat")
+    assert done.returncode == 0, done.stderr
+    assert [(one["name"], one["uplink"]) for one in json.loads(call("list", "--json").stdout)] == \
+        [("home", True), ("quiet", False)]
+    done = call("create", "inside", "-k", "internal")
+    assert done.returncode == 1 and "root" in done.stderr
+    for name in "home", "quiet":
+        assert call("delete", name).returncode == 0
+
+
 def test_mistakes_are_told(office):
     office.do("create", "spare")
     for words, code, text in [
