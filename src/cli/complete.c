@@ -4,8 +4,10 @@
 
 #include "cli/cli.h"
 #include "cli/disk.h"
+#include "cli/switch.h"
 #include "control/call.h"
 #include "control/socket.h"
+#include "switchd/switchd.h"
 
 enum { PLACES_TIMEOUT_MS = 1000 };
 
@@ -106,6 +108,24 @@ static void offer_places(const struct cli_option *options, char *const *words, i
     control_reply_release(&reply);
 }
 
+/* Not by starting the process that holds them: who completes asks for nothing yet. */
+static void offer_switches(const char *start)
+{
+    json_t *list = NULL;
+    size_t index = 0;
+    const json_t *item = NULL;
+
+    if (!switchd_is_running() || switchd_call(json_pack("{s:s}", "verb", "list"), &list, NULL) < 0)
+        return;
+    json_array_foreach(list, index, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (name != NULL)
+            offer(name, strlen(name), start);
+    }
+    json_decref(list);
+}
+
 /* `kinds` as "NAME FILE": the word of this number there. */
 static const char *kind_of_word(const char *kinds, unsigned number)
 {
@@ -121,7 +141,9 @@ static void offer_word(const struct cli_command *command, char *const *words, in
 {
     const char *kind = kind_of_word(command->words, count_words(command->options, words, length));
 
-    if (strncmp(kind, "NAME", 4) == 0)
+    if (strncmp(kind, "SWITCH", 6) == 0)
+        offer_switches(start);
+    else if (strncmp(kind, "NAME", 4) == 0)
         (void)control_list(offer_name, start, NULL);
     else if (strncmp(kind, "FILE", 4) == 0)
         (void)puts(":files");
@@ -129,13 +151,18 @@ static void offer_word(const struct cli_command *command, char *const *words, in
         offer_places(command->options, words, length, start);
 }
 
-static int count_verbs(void)
+/* Verbs of the command, or NULL. */
+static const struct cli_command *verbs_of(const char *command, int *ret_count)
 {
-    int count = 0;
+    const struct cli_command *verbs = NULL;
 
-    while (disk_verbs[count].name != NULL)
-        count++;
-    return count;
+    if (strcmp(command, "disk") == 0)
+        verbs = disk_verbs;
+    else if (strcmp(command, "switch") == 0)
+        verbs = switch_verbs;
+    for (*ret_count = 0; verbs != NULL && verbs[*ret_count].name != NULL;)
+        ++*ret_count;
+    return verbs;
 }
 
 void cli_complete(const struct cli_command *commands, int count, char *const *words)
@@ -154,8 +181,10 @@ void cli_complete(const struct cli_command *commands, int count, char *const *wo
         offer_commands(commands, count, last);
         return;
     }
-    if (commands != disk_verbs && strcmp(words[0], "disk") == 0) {
-        cli_complete(disk_verbs, count_verbs(), words + 1);
+    int verb_count = 0;
+    const struct cli_command *verbs = verbs_of(words[0], &verb_count);
+    if (verbs != NULL && commands != disk_verbs && commands != switch_verbs) {
+        cli_complete(verbs, verb_count, words + 1);
         return;
     }
     for (int i = 0; i < count; i++) {

@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "cli/disk.h"
+#include "cli/switch.h"
 
 static int help_main(int argc, char **argv);
 static int version_main(int argc, char **argv);
@@ -34,6 +35,7 @@ static const struct cli_command commands[] = {
     {"cp", "copy files into its guest and out of it", cp_main, cp_options, "FILE FILE"},
     {"stop", "switch one off", stop_main, stop_options, "NAME"},
     {"disk", "make, look at and change disk images", disk_main, disk_options, NULL},
+    {"switch", "virtual switches, their ports and rules", switch_main, switch_options, NULL},
     {"host", "show the engines, what they can do here, and the choice", host_main, host_options,
      NULL},
     {"help", "show this text, or that of a command", help_main, NULL, NULL},

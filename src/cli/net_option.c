@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/socket.h"
+
 enum { LEAST_MTU = 576, MOST_MTU = 9000, MOST_VLAN = 4094, MOST_PORT = 65535 };
 
 static bool refuse(struct reason *reason, const char *word, const char *why)
@@ -130,7 +132,13 @@ static bool parse_kind(char *word, struct worker_card *ret, bool *none, struct r
         return parse_where(word + 7, ret) ||
                refuse(reason, word, "a path or a descriptor is wanted: socket:PATH, socket:fd=N");
     }
-    return refuse(reason, word, "nat, tap:NAME, socket:PATH or none is wanted");
+    if (strncmp(word, "switch=", 7) == 0) {
+        ret->kind = WORKER_CARD_SWITCH;
+        ret->name = word + 7;
+        return control_name_is_valid(ret->name) ||
+               refuse(reason, word, "the name of a switch is wanted: switch=NAME");
+    }
+    return refuse(reason, word, "nat, switch=NAME, tap:NAME, socket:PATH or none is wanted");
 }
 
 bool net_option_parse(char *words, struct worker_card *ret, bool *none, struct reason *reason)

@@ -11,6 +11,7 @@
 #include "cli/size.h"
 #include "control/socket.h"
 #include "engine/engine.h"
+#include "switchd/switchd.h"
 #include "worker/worker.h"
 
 struct run_command {
@@ -394,7 +395,7 @@ const struct cli_option run_options[] = {
     {"dvd", 0, CLI_FILE, "FILE[,at=C:L]", NULL, "DVD drive with an image; may be repeated",
      take_dvd},
     {"net", 0, CLI_TEXT, "KIND[,mac=..][,forward=tcp:H:G]..", NULL,
-     "nat, tap:NAME, socket:PATH or none; may be repeated", take_net},
+     "nat, switch=NAME, tap:NAME, socket:PATH or none; may be repeated", take_net},
     {"memory", 'm', CLI_TEXT, "SIZE", NULL, "guest memory, as 512M or 2G (default 512M)",
      take_memory},
     {"memory-min", 0, CLI_TEXT, "SIZE", NULL,
@@ -454,6 +455,16 @@ static void print_help(void)
                "  partita run -k test.flat --debug-exit --test-devices </dev/null");
 }
 
+/* The process of the switches, when a card is one's. */
+static int start_switches(const struct worker_config *worker, struct reason *reason)
+{
+    for (size_t i = 0; i < worker->card_count; i++) {
+        if (worker->cards[i].kind == WORKER_CARD_SWITCH)
+            return switchd_start(reason);
+    }
+    return 0;
+}
+
 static int boot_guest(struct run_command *run)
 {
     struct reason reason = {0};
@@ -481,6 +492,10 @@ static int boot_guest(struct run_command *run)
     run->worker.machine.engine = engine_choose(run->engine, &reason);
     if (run->worker.machine.engine == NULL) {
         cli_error("no engine: %s", reason.text);
+        return WORKER_EXIT_REFUSED;
+    }
+    if (start_switches(&run->worker, &reason) < 0) {
+        cli_error("run: %s", reason.text);
         return WORKER_EXIT_REFUSED;
     }
     return worker_run(&run->worker);

@@ -93,16 +93,17 @@ static int make_address(const char *name, struct sockaddr_un *ret, struct reason
 }
 
 /* One that takes connections, or has too many waiting, has a worker. */
-static bool is_served(const struct sockaddr_un *address)
+static bool is_served(const struct sockaddr_un *address, int type)
 {
-    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    auto_close int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     return fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
                        errno == EAGAIN);
 }
 
-static int bind_socket(const struct sockaddr_un *address, int *ret_fd, struct reason *reason)
+static int bind_socket(const struct sockaddr_un *address, int type, int *ret_fd,
+                       struct reason *reason)
 {
-    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    auto_close int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0 || (unlink(address->sun_path) < 0 && errno != ENOENT) ||
         bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
@@ -110,6 +111,21 @@ static int bind_socket(const struct sockaddr_un *address, int *ret_fd, struct re
         return system_error(reason, address->sun_path);
     *ret_fd = take_fd(&fd);
     return 0;
+}
+
+/* Two that start at once must not both take the other's socket for a stale one. */
+static int lock_folder(const char *path, int *ret_fd, struct reason *reason)
+{
+    auto_close int folder = -1;
+
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return system_error(reason, path);
+    int error = open_folder(path, &folder, reason);
+    if (error == 0 && flock(folder, LOCK_EX) < 0)
+        error = system_error(reason, path);
+    if (error == 0)
+        *ret_fd = take_fd(&folder);
+    return error;
 }
 
 int control_listen(const char *name, struct control_listener *ret, struct reason *reason)
@@ -121,23 +137,83 @@ int control_listen(const char *name, struct control_listener *ret, struct reason
     int error = make_address(name, &address, reason);
     if (error == 0)
         error = find_folder(path, sizeof(path), reason);
+    if (error == 0)
+        error = lock_folder(path, &folder, reason);
     if (error < 0)
         return error;
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return system_error(reason, path);
-    error = open_folder(path, &folder, reason);
-    if (error < 0)
-        return error;
-    /* Two that start at once must not both take the other's socket for a stale one. */
-    if (flock(folder, LOCK_EX) < 0)
-        return system_error(reason, path);
-    if (is_served(&address))
+    if (is_served(&address, SOCK_STREAM))
         return reason_set(reason, -EEXIST, "a partition named %s runs already", name);
-    error = bind_socket(&address, &ret->fd, reason);
+    error = bind_socket(&address, SOCK_STREAM, &ret->fd, reason);
     if (error == 0)
         memcpy(ret->path, address.sun_path, sizeof(ret->path));
     return error;
 }
+
+/* ---- switches ---- */
+
+int control_switch_path(const char *which, char ret[CONTROL_SOCKET_PATH_SIZE],
+                        struct reason *reason)
+{
+    char folder[CONTROL_SOCKET_PATH_SIZE];
+    int error = find_folder(folder, sizeof(folder), reason);
+
+    if (error < 0)
+        return error;
+    int length = snprintf(ret, CONTROL_SOCKET_PATH_SIZE, "%s/.switch/%s", folder, which);
+    if (length < 0 || length >= CONTROL_SOCKET_PATH_SIZE)
+        return reason_set(reason, -ENAMETOOLONG, "the sockets of switches have too long a path");
+    return 0;
+}
+
+static int make_switch_folder(const char *path, int *ret_lock, struct reason *reason)
+{
+    char folder[CONTROL_SOCKET_PATH_SIZE];
+    auto_close int above = -1;
+    int error = find_folder(folder, sizeof(folder), reason);
+
+    if (error == 0)
+        error = lock_folder(folder, &above, reason);
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+    return error < 0 ? error : lock_folder(folder, ret_lock, reason);
+}
+
+int control_listen_switch(const char *which, int type, struct control_listener *ret,
+                          struct reason *reason)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    auto_close int lock = -1;
+    int error = control_switch_path(which, address.sun_path, reason);
+
+    if (error == 0)
+        error = make_switch_folder(address.sun_path, &lock, reason);
+    if (error < 0)
+        return error;
+    if (is_served(&address, type))
+        return reason_set(reason, -EEXIST, "the process of the switches runs already");
+    error = bind_socket(&address, type, &ret->fd, reason);
+    if (error == 0)
+        memcpy(ret->path, address.sun_path, sizeof(ret->path));
+    return error;
+}
+
+int control_connect_switch(int *ret_fd, struct reason *reason)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int error = control_switch_path("control", address.sun_path, reason);
+
+    if (error < 0)
+        return error;
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
+        *ret_fd = take_fd(&fd);
+        return 0;
+    }
+    if (errno == ENOENT || errno == ECONNREFUSED)
+        return reason_set(reason, -ENOENT, "no process of switches runs");
+    return system_error(reason, address.sun_path);
+}
+
+/* ---- streams ---- */
 
 int control_stream_path(const char *name, const char *service, char ret[CONTROL_SOCKET_PATH_SIZE],
                         struct reason *reason)
@@ -175,7 +251,7 @@ int control_listen_streams(const char *name, struct control_listener *ret, struc
     if (error == 0)
         error = make_stream_folder(address.sun_path, reason);
     if (error == 0)
-        error = bind_socket(&address, &ret->fd, reason);
+        error = bind_socket(&address, SOCK_STREAM, &ret->fd, reason);
     if (error == 0)
         memcpy(ret->path, address.sun_path, sizeof(ret->path));
     return error;

@@ -39,6 +39,17 @@ void control_unlisten_streams(struct control_listener *listener);
 int control_stream_path(const char *name, const char *service, char ret[CONTROL_SOCKET_PATH_SIZE],
                         struct reason *reason);
 
+/*
+ * Sockets of the process that holds this user's switches: "control" of SOCK_STREAM takes orders,
+ * "ports" of SOCK_SEQPACKET cards. They lie in a folder whose name no partition can have.
+ * -EEXIST: that process runs already; -ENOENT: it does not.
+ */
+int control_switch_path(const char *which, char ret[CONTROL_SOCKET_PATH_SIZE],
+                        struct reason *reason);
+int control_listen_switch(const char *which, int type, struct control_listener *ret,
+                          struct reason *reason);
+int control_connect_switch(int *ret_fd, struct reason *reason);
+
 /* A connection of a client that may give orders, else -EAGAIN (none), -EACCES or another error. */
 int control_accept(const struct control_listener *listener, int *ret_fd);
 

@@ -7,6 +7,7 @@
 struct packet {
     struct frame_address local, remote;
     uint16_t local_port, remote_port;
+    uint8_t mac[FRAME_MAC_SIZE]; /* of the remote */
     uint8_t protocol;
     bool has_addresses, has_local, out, is_unclear;
 };
@@ -16,6 +17,7 @@ static struct packet packet_of(const struct frame *frame, bool out)
 {
     struct packet ret = {.out = out, .protocol = frame->protocol, .is_unclear = frame->is_unclear};
 
+    memcpy(ret.mac, out ? frame->destination : frame->source, sizeof(ret.mac));
     if (frame->has_ip) {
         ret.has_addresses = ret.has_local = true;
         ret.local = out ? frame->from : frame->to;
@@ -54,6 +56,8 @@ static bool matches(const struct acl_rule *rule, const struct packet *packet)
     if (rule->local.length != 0 &&
         (!packet->has_local || !acl_prefix_has(&rule->local, &packet->local)))
         return false;
+    if (rule->has_mac && memcmp(rule->mac, packet->mac, sizeof(rule->mac)) != 0)
+        return false;
     if (packet->is_unclear && rule->action == ACL_DENY) /* it may be what is denied */
         return true;
     return (rule->protocol == 0 || rule->protocol == packet->protocol) &&
@@ -61,13 +65,18 @@ static bool matches(const struct acl_rule *rule, const struct packet *packet)
            (rule->remote_port == 0 || rule->remote_port == packet->remote_port);
 }
 
+static unsigned closeness(const struct acl_rule *rule)
+{
+    return rule->has_mac ? ACL_PREFIX_BITS + 1 : rule->remote.length;
+}
+
 /* Whether `a` goes before `b`. */
 static bool is_closer(const struct acl_rule *a, const struct acl_rule *b)
 {
     if (a->action != ACL_METER && a->weight != b->weight)
         return a->weight > b->weight;
-    if (a->remote.length != b->remote.length)
-        return a->remote.length > b->remote.length;
+    if (closeness(a) != closeness(b))
+        return closeness(a) > closeness(b);
     if (a->local.length != b->local.length)
         return a->local.length > b->local.length;
     return a->action == ACL_DENY && b->action == ACL_ALLOW;
@@ -193,6 +202,18 @@ int acl_add(struct acl *acl, const struct acl_rule *rule)
     memset(acl->rule[acl->count].frames, 0, sizeof(rule->frames));
     memset(acl->rule[acl->count].bytes, 0, sizeof(rule->bytes));
     acl->count++;
+    return 0;
+}
+
+int acl_remove(struct acl *acl, unsigned number)
+{
+    if (number >= acl->count)
+        return -ENOENT;
+    if (acl->rule[number].stateful)
+        memset(acl->flow, 0, sizeof(acl->flow));
+    acl->count--;
+    memmove(&acl->rule[number], &acl->rule[number + 1],
+            (acl->count - number) * sizeof(acl->rule[0]));
     return 0;
 }
 

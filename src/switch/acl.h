@@ -5,7 +5,7 @@
  * rules that match, allow and deny: the greatest weight decides, then the longest remote prefix,
  * the longest local one, then deny. None: the frame passes. Rules that meter never decide; each
  * frame is counted by the one with the longest remote prefix. A rule with an address matches ARP
- * too, by the sender's.
+ * too, by the sender's. A MAC address counts as longer than any prefix.
  *
  * A stateful rule that allows remembers the flow; frames of the same flow the other way pass,
  * whatever the rules say, until it was idle for its time.
@@ -31,6 +31,8 @@ struct acl_rule {
     bool stateful;
     uint16_t weight;
     struct acl_prefix local, remote;
+    bool has_mac; /* the remote is known by its MAC address, instead of by `remote` */
+    uint8_t mac[FRAME_MAC_SIZE];
     uint8_t protocol;                 /* 0: any */
     uint16_t local_port, remote_port; /* 0: any */
     uint64_t idle_ns;                 /* of a stateful rule */
@@ -53,6 +55,8 @@ struct acl {
 
 /* -EINVAL: the rule makes no sense; -ENOSPC. The counters start at 0. */
 int acl_add(struct acl *acl, const struct acl_rule *rule);
+/* The flows that a rule allowed go with it. -ENOENT. */
+int acl_remove(struct acl *acl, unsigned number);
 /* Decide about a frame of `length` bytes, count it and remember its flow. True: it may pass. */
 bool acl_pass(struct acl *acl, const struct frame *frame, bool out, size_t length, uint64_t now_ns);
 bool acl_prefix_has(const struct acl_prefix *prefix, const struct frame_address *address);

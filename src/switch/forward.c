@@ -261,6 +261,17 @@ void switch_forward(struct switch_core *core, unsigned port, const uint8_t *byte
         core->port[port].in_bytes += length;
 }
 
+bool switch_stays(const struct switch_core *core, unsigned port, const uint8_t *bytes,
+                  size_t length)
+{
+    struct frame frame;
+    uint16_t vlan = 0;
+
+    return frame_parse(bytes, length, &frame) && !frame_is_multicast(frame.destination) &&
+           take_vlan(&core->port[port].config, &frame, &vlan) &&
+           owner_of(core, frame.destination, vlan) >= 0;
+}
+
 uint16_t switch_tag(const struct switch_core *core, unsigned port, uint16_t vlan)
 {
     return vlan == core->port[port].config.vlan ? 0 : vlan;

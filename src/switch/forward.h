@@ -86,6 +86,9 @@ void switch_remove_port(struct switch_core *core, unsigned port);
 /* A frame of `length` bytes came from a port that is there; FRAME_LOOKED_AT bytes are looked at. */
 void switch_forward(struct switch_core *core, unsigned port, const uint8_t *bytes, size_t length,
                     uint64_t now_ns, struct switch_verdict *ret);
+/* Is it for one guest of this switch? Nothing is counted or learnt. */
+bool switch_stays(const struct switch_core *core, unsigned port, const uint8_t *bytes,
+                  size_t length);
 /* With which VLAN's tag a frame leaves by this port; 0: without. */
 uint16_t switch_tag(const struct switch_core *core, unsigned port, uint16_t vlan);
 

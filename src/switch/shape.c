@@ -42,6 +42,12 @@ bool shape_take(struct shape *shape, uint64_t tokens, uint64_t now_ns)
     return true;
 }
 
+void shape_charge(struct shape *shape, uint64_t tokens, uint64_t now_ns)
+{
+    fill(shape, now_ns);
+    shape->tokens -= (int64_t)tokens;
+}
+
 uint64_t shape_when(struct shape *shape, uint64_t tokens, uint64_t now_ns)
 {
     if (shape->rate == 0)

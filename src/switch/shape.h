@@ -20,6 +20,8 @@ struct shape {
 void shape_set(struct shape *shape, uint64_t rate, uint64_t burst, uint64_t now_ns);
 /* Take them if they are there; more than the burst are taken from a full bucket. */
 bool shape_take(struct shape *shape, uint64_t tokens, uint64_t now_ns);
+/* Take them whether they are there or not: what is missing is paid for later. */
+void shape_charge(struct shape *shape, uint64_t tokens, uint64_t now_ns);
 /* When so many will be there; 0: they are. Nothing is taken. */
 uint64_t shape_when(struct shape *shape, uint64_t tokens, uint64_t now_ns);
 

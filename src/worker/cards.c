@@ -7,10 +7,12 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "control/socket.h"
 #include "net/lossy.h"
 #include "net/passt.h"
 #include "net/port.h"
 #include "net/socket.h"
+#include "net/switch_port.h"
 #include "net/tap.h"
 
 struct cards {
@@ -63,16 +65,40 @@ static int open_nat(const struct worker_card *card, struct loop *loop, struct ne
     return passt_create(loop, &config, ret, reason);
 }
 
-static int open_port(const struct worker_card *card, struct loop *loop, struct net_port **ret,
+/* The switch keeps the address, unless the command line has one. */
+static int open_switch(const struct worker_config *config, const struct worker_card *card,
+                       unsigned index, struct loop *loop, struct machine_card *ret,
+                       struct reason *reason)
+{
+    struct net_hello hello = {.card = index, .has_mac = card->mac_given};
+    char path[CONTROL_SOCKET_PATH_SIZE];
+    int error = control_switch_path("ports", path, reason);
+
+    if (error < 0)
+        return error;
+    if (config->name == NULL || strlen(card->name) >= sizeof(hello.switch_name))
+        return reason_set(reason, -EINVAL, "a card of a switch needs the partition's --name");
+    memcpy(hello.switch_name, card->name, strlen(card->name));
+    memcpy(hello.partition, config->name, strlen(config->name));
+    memcpy(hello.mac, card->mac, sizeof(hello.mac));
+    error = switch_port_create(loop, path, &hello, &ret->port, reason);
+    memcpy(ret->mac, hello.mac, sizeof(ret->mac));
+    return error;
+}
+
+static int open_port(const struct worker_config *config, const struct worker_card *card,
+                     unsigned index, struct loop *loop, struct machine_card *ret,
                      struct reason *reason)
 {
     switch (card->kind) {
     case WORKER_CARD_NAT:
-        return open_nat(card, loop, ret, reason);
+        return open_nat(card, loop, &ret->port, reason);
     case WORKER_CARD_TAP:
-        return tap_create(loop, card->name, card->fd, ret, reason);
+        return tap_create(loop, card->name, card->fd, &ret->port, reason);
     case WORKER_CARD_SOCKET:
-        return net_socket_create(loop, card->name, card->fd, ret, reason);
+        return net_socket_create(loop, card->name, card->fd, &ret->port, reason);
+    case WORKER_CARD_SWITCH:
+        return open_switch(config, card, index, loop, ret, reason);
     }
     return -EINVAL;
 }
@@ -92,7 +118,7 @@ static int open_card(struct cards *cards, const struct worker_card *card, struct
 {
     unsigned index = (unsigned)cards->count;
     struct machine_card *place = &cards->places[index];
-    int error = open_port(card, loop, &place->port, reason);
+    int error = open_port(cards->config, card, index, loop, place, reason);
 
     if (error < 0)
         return error;
@@ -102,7 +128,7 @@ static int open_card(struct cards *cards, const struct worker_card *card, struct
     place->vlan = card->vlan;
     if (card->mac_given)
         memcpy(place->mac, card->mac, sizeof(place->mac));
-    else
+    else if (card->kind != WORKER_CARD_SWITCH)
         derive_mac(cards->config, index, place->mac);
     return add_loss(card, &place->port, reason);
 }

@@ -40,7 +40,7 @@ struct worker_disk {
 enum { WORKER_MAX_DISKS = 256 };
 
 /* A network card of the command line. */
-enum worker_card_kind { WORKER_CARD_NAT, WORKER_CARD_TAP, WORKER_CARD_SOCKET };
+enum worker_card_kind { WORKER_CARD_NAT, WORKER_CARD_TAP, WORKER_CARD_SOCKET, WORKER_CARD_SWITCH };
 enum { WORKER_MAX_CARDS = MACHINE_MAX_CARDS, WORKER_MAX_FORWARDS = 32 };
 struct worker_forward {
     bool udp;
@@ -48,7 +48,7 @@ struct worker_forward {
 };
 struct worker_card {
     enum worker_card_kind kind;
-    const char *name; /* TAP: of the device; SOCKET: its path */
+    const char *name; /* TAP: of the device; SOCKET: its path; SWITCH: of the switch */
     int fd;           /* instead of a name, or -1 */
     bool mac_given;
     uint8_t mac[6];

@@ -378,7 +378,7 @@ def test_a_port_that_is_taken_is_told(partita, kernel, outside):
 
 
 def test_mistakes_are_told(run, kernel):
-    for value, text in [("bridge", "nat, tap:NAME"), ("tap:", "tap:NAME"), ("nat,mac=1", "an address is wanted"),
+    for value, text in [("bridge", "nat, switch=NAME"), ("tap:", "tap:NAME"), ("nat,mac=1", "an address is wanted"),
                         ("nat,mtu=1", "576 to 9000"), ("tap:x,forward=tcp:1:2", "by nat only")]:
         done = run("run", "-k", kernel, "--net", value)
         assert done.returncode == 2 and text in done.stderr

@@ -1,0 +1,287 @@
+/* The process itself: one loop around poll(), as libslirp wants it. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <slirp/libslirp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "net/headers.h"
+#include "net/hello.h"
+#include "net/virtio_header.h"
+#include "switchd/nat.h"
+
+enum {
+    MOST_POLLED = 4096,
+    MOST_TIMERS = 8,
+    MOST_BATCH = 64,
+    MS = 1000000,
+    USUAL_MTU = 1500,
+    NOBODY = 65534,
+    FROM_GUEST = VIRTIO_HEADER + NET_MOST_FRAME,
+};
+
+struct timer {
+    SlirpTimerCb fn;
+    void *owner;
+    int64_t due_ms; /* 0: not set */
+};
+
+static struct nat {
+    Slirp *slirp;
+    struct pollfd polled[MOST_POLLED];
+    unsigned count;
+    struct timer timers[MOST_TIMERS];
+    unsigned timer_count;
+    uint8_t message[FROM_GUEST];
+} nat;
+
+/* ---- what libslirp asks for ---- */
+
+static ssize_t send_packet(const void *bytes, size_t length, void *owner)
+{
+    static const struct net_offload finished = {.checksum_known = true};
+    uint8_t header[VIRTIO_HEADER];
+    struct iovec iov[] = {{header, sizeof(header)},
+                          {(void *)(uintptr_t)bytes /* NOLINT(performance-no-int-to-ptr) */,
+                           length}};
+    const struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
+
+    (void)owner;
+    virtio_header_encode(&finished, header);
+    (void)sendmsg(NAT_FD, &message, MSG_NOSIGNAL | MSG_DONTWAIT); /* TCP sends again */
+    return (ssize_t)length;
+}
+
+static void guest_error(const char *message, void *owner)
+{
+    (void)message;
+    (void)owner;
+}
+
+static int64_t clock_now(void *owner)
+{
+    (void)owner;
+    return (int64_t)clock_monotonic_ns();
+}
+
+static void *timer_new(SlirpTimerCb fn, void *timer_owner, void *owner)
+{
+    (void)owner;
+    if (nat.timer_count == MOST_TIMERS)
+        abort();
+    struct timer *timer = &nat.timers[nat.timer_count++];
+    *timer = (struct timer){.fn = fn, .owner = timer_owner};
+    return timer;
+}
+
+static void timer_free(void *timer, void *owner)
+{
+    (void)owner;
+    ((struct timer *)timer)->due_ms = 0;
+}
+
+static void timer_mod(void *timer, int64_t due_ms, void *owner)
+{
+    (void)owner;
+    ((struct timer *)timer)->due_ms = due_ms;
+}
+
+static void poll_fd(int fd, void *owner)
+{
+    (void)fd;
+    (void)owner;
+}
+
+static void notify(void *owner)
+{
+    (void)owner;
+}
+
+/* ---- polling ---- */
+
+static const struct {
+    int theirs;
+    short ours;
+} events[] = {{SLIRP_POLL_IN, POLLIN},
+              {SLIRP_POLL_OUT, POLLOUT},
+              {SLIRP_POLL_PRI, POLLPRI},
+              {SLIRP_POLL_ERR, POLLERR},
+              {SLIRP_POLL_HUP, POLLHUP}};
+enum { EVENTS = sizeof(events) / sizeof(events[0]) };
+
+static int add_poll(int fd, int wanted, void *owner)
+{
+    struct pollfd *at = &nat.polled[nat.count];
+
+    (void)owner;
+    if (nat.count == MOST_POLLED)
+        return -1;
+    *at = (struct pollfd){.fd = fd};
+    for (unsigned i = 0; i < EVENTS; i++)
+        at->events = (short)(at->events | ((wanted & events[i].theirs) != 0 ? events[i].ours : 0));
+    return (int)nat.count++;
+}
+
+static int get_events(int index, void *owner)
+{
+    int ret = 0;
+
+    (void)owner;
+    if (index < 0 || (unsigned)index >= nat.count)
+        return 0;
+    for (unsigned i = 0; i < EVENTS; i++)
+        ret |= (nat.polled[index].revents & events[i].ours) != 0 ? events[i].theirs : 0;
+    return ret;
+}
+
+static uint32_t until_timer(uint32_t timeout)
+{
+    int64_t now = clock_now(NULL) / MS;
+
+    for (unsigned i = 0; i < nat.timer_count; i++) {
+        int64_t due = nat.timers[i].due_ms;
+        if (due != 0 && due - now < (int64_t)timeout)
+            timeout = due > now ? (uint32_t)(due - now) : 0;
+    }
+    return timeout;
+}
+
+static void fire_timers(void)
+{
+    int64_t now = clock_now(NULL) / MS;
+
+    for (unsigned i = 0; i < nat.timer_count; i++) {
+        struct timer *timer = &nat.timers[i];
+        if (timer->due_ms == 0 || timer->due_ms > now)
+            continue;
+        timer->due_ms = 0;
+        timer->fn(timer->owner);
+    }
+}
+
+/* ---- frames of guests ---- */
+
+/* Segments need not be made: libslirp ends connections itself. Checksums must be right. */
+static void take_frame(size_t length)
+{
+    uint8_t *bytes = nat.message + VIRTIO_HEADER;
+    const struct iovec iov = {bytes, length};
+    struct net_frame frame = {.iov = &iov, .iov_count = 1, .length = length};
+
+    if (virtio_header_decode(nat.message, length, &frame.offload) < 0 ||
+        (frame.offload.wants_checksum && net_finish_checksum(&frame, bytes) < 0))
+        return;
+    slirp_input(nat.slirp, bytes, (int)length);
+}
+
+/* False: the switch has gone. */
+static bool read_frames(void)
+{
+    for (int i = 0; i < MOST_BATCH; i++) {
+        ssize_t length = recv(NAT_FD, nat.message, sizeof(nat.message), MSG_DONTWAIT);
+        if (length < 0)
+            return errno == EAGAIN || errno == EINTR;
+        if (length == 0)
+            return false;
+        if (length >= VIRTIO_HEADER + NET_ETHERNET)
+            take_frame((size_t)length - VIRTIO_HEADER);
+    }
+    return true;
+}
+
+static void serve(void)
+{
+    for (;;) {
+        uint32_t timeout = UINT32_MAX;
+        nat.count = 0;
+        (void)add_poll(NAT_FD, SLIRP_POLL_IN, NULL);
+        slirp_pollfds_fill(nat.slirp, &timeout, add_poll, NULL);
+        timeout = until_timer(timeout);
+        int got = poll(nat.polled, nat.count, timeout > INT32_MAX ? -1 : (int)timeout);
+        slirp_pollfds_poll(nat.slirp, got < 0, get_events, NULL);
+        fire_timers();
+        if (got > 0 && nat.polled[0].revents != 0 && !read_frames())
+            return;
+    }
+}
+
+/* ---- start ---- */
+
+static Slirp *make_slirp(void)
+{
+    static const SlirpCb callbacks = {
+        .send_packet = send_packet,
+        .guest_error = guest_error,
+        .clock_get_ns = clock_now,
+        .timer_new = timer_new,
+        .timer_free = timer_free,
+        .timer_mod = timer_mod,
+        .register_poll_fd = poll_fd,
+        .unregister_poll_fd = poll_fd,
+        .notify = notify,
+    };
+    SlirpConfig config = {.version = 1,
+                          .in_enabled = true,
+                          .if_mtu = USUAL_MTU,
+                          .if_mru = USUAL_MTU};
+
+    (void)inet_pton(AF_INET, "10.0.2.0", &config.vnetwork);
+    (void)inet_pton(AF_INET, "255.255.255.0", &config.vnetmask);
+    (void)inet_pton(AF_INET, "10.0.2.2", &config.vhost);
+    (void)inet_pton(AF_INET, "10.0.2.15", &config.vdhcp_start);
+    (void)inet_pton(AF_INET, "10.0.2.3", &config.vnameserver);
+    return slirp_new(&config, &callbacks, NULL);
+}
+
+static int add_forward(const char *text, struct reason *reason)
+{
+    struct nat_forward forward;
+    struct in_addr host;
+    struct in_addr guest;
+
+    if (!nat_parse_forward(text, &forward))
+        return reason_set(reason, -EINVAL, "'%.64s': a forward is as tcp:2222:10.0.2.15:22", text);
+    memcpy(&host, forward.host, sizeof(host));
+    memcpy(&guest, forward.guest, sizeof(guest));
+    if (slirp_add_hostfwd(nat.slirp, forward.udp, host, forward.host_port, guest,
+                          forward.guest_port) < 0)
+        return reason_set(reason, -EADDRINUSE, "forward %.64s: %s", text, strerrordesc_np(errno));
+    return 0;
+}
+
+/* From here on it opens sockets and reads resolv.conf, as anybody may. */
+static int drop_rights(struct reason *reason)
+{
+    if (geteuid() == 0 &&
+        (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+         setresuid(NOBODY, NOBODY, NOBODY) < 0))
+        return reason_set(reason, -errno, "rights cannot be dropped: %s", strerrordesc_np(errno));
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return reason_set(reason, -errno, "rights cannot be dropped: %s", strerrordesc_np(errno));
+    return 0;
+}
+
+int nat_run(const char *const *forwards, unsigned count)
+{
+    struct net_welcome welcome = {0};
+    uint8_t bytes[WELCOME_SIZE];
+
+    nat.slirp = make_slirp();
+    if (nat.slirp == NULL)
+        welcome.error = -ENOMEM;
+    for (unsigned i = 0; welcome.error == 0 && i < count; i++)
+        welcome.error = add_forward(forwards[i], &welcome.reason);
+    if (welcome.error == 0)
+        welcome.error = drop_rights(&welcome.reason);
+    net_welcome_encode(&welcome, bytes);
+    if (send(NAT_FD, bytes, sizeof(bytes), MSG_NOSIGNAL) < 0 || welcome.error < 0)
+        return EXIT_FAILURE;
+    serve();
+    return 0;
+}

@@ -1,0 +1,356 @@
+#include "switchd/orders.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "switchd/report.h"
+#include "switchd/words.h"
+
+/* What any request may have. */
+struct request {
+    json_t *config, *settings, *rule; /* borrowed; NULL: not there */
+    const char *verb, *name, *port;
+    json_int_t number;
+};
+
+struct answer {
+    int error;
+    struct reason reason;
+    json_t *result; /* the answer's own; may be NULL */
+};
+
+static int refuse(struct answer *answer, int error, const char *why)
+{
+    reason_fill(&answer->reason, "%s", why);
+    return error;
+}
+
+/* ---- fields ---- */
+
+static int take_text(const json_t *value, const char **ret, struct reason *reason)
+{
+    *ret = json_string_value(value);
+    return *ret != NULL ? 0 : reason_set(reason, -EINVAL, "a text is wanted");
+}
+
+static int take_verb(json_t *value, void *to, struct reason *reason)
+{
+    return take_text(value, &((struct request *)to)->verb, reason);
+}
+
+static int take_name(json_t *value, void *to, struct reason *reason)
+{
+    return take_text(value, &((struct request *)to)->name, reason);
+}
+
+static int take_port(json_t *value, void *to, struct reason *reason)
+{
+    return take_text(value, &((struct request *)to)->port, reason);
+}
+
+static int take_number(json_t *value, void *to, struct reason *reason)
+{
+    ((struct request *)to)->number = json_integer_value(value);
+    return json_is_integer(value) && json_integer_value(value) >= 0
+               ? 0
+               : reason_set(reason, -EINVAL, "a number is wanted");
+}
+
+static int take_config(json_t *value, void *to, struct reason *reason)
+{
+    (void)reason;
+    ((struct request *)to)->config = value;
+    return 0;
+}
+
+static int take_settings(json_t *value, void *to, struct reason *reason)
+{
+    (void)reason;
+    ((struct request *)to)->settings = value;
+    return 0;
+}
+
+static int take_rule(json_t *value, void *to, struct reason *reason)
+{
+    (void)reason;
+    ((struct request *)to)->rule = value;
+    return 0;
+}
+
+static const struct words_field fields[] = {
+    {"verb", take_verb},         {"switch", take_name},
+    {"port", take_port},         {"config", take_config},
+    {"settings", take_settings}, {"rule", take_rule},
+    {"number", take_number},     {0},
+};
+
+/* ---- finding ---- */
+
+static int find_switch(const struct registry *registry, const struct request *request,
+                       struct hub **ret, struct answer *answer)
+{
+    if (request->name == NULL)
+        return refuse(answer, -EINVAL, "a switch is to be named");
+    *ret = registry_find(registry, request->name);
+    if (*ret == NULL)
+        return reason_set(&answer->reason, -ENOENT, "there is no switch %.64s", request->name);
+    return 0;
+}
+
+static int find_port(const struct registry *registry, const struct request *request,
+                     struct hub_port **ret, struct answer *answer)
+{
+    struct hub *hub = NULL;
+    char partition[HUB_NAME_SIZE] = "";
+    unsigned card = 0;
+    int error = find_switch(registry, request, &hub, answer);
+
+    if (error == 0 && request->port == NULL)
+        error = refuse(answer, -EINVAL, "a port is to be named");
+    if (error == 0)
+        error = words_take_port(request->port, partition, &card, &answer->reason);
+    if (error < 0)
+        return error;
+    *ret = hub_find_port(hub, partition, card);
+    if (*ret == NULL)
+        return reason_set(&answer->reason, -ENOENT, "switch %.64s has no port %.64s:%u",
+                          request->name, partition, card);
+    return 0;
+}
+
+/* ---- verbs ---- */
+
+static int create(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    struct hub_config config = {0};
+    struct hub *hub = NULL;
+    int error = words_take_config(request->config, &config, &answer->reason);
+
+    if (error == 0 && config.name[0] == '\0')
+        error = refuse(answer, -EINVAL, "a switch has a name");
+    if (error == 0)
+        error = registry_add(registry, &config, &hub, &answer->reason);
+    if (error < 0)
+        return error;
+    error = store_save(registry, &answer->reason);
+    if (error < 0)
+        registry_remove(registry, hub);
+    return error;
+}
+
+/* Of a switch that is there only its rate can be changed. */
+static int set(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    struct hub_config config = {0};
+    struct hub *hub = NULL;
+    const json_t *rate = json_object_get(request->config, "uplink_rate");
+    int error = find_switch(registry, request, &hub, answer);
+
+    if (error == 0 && (rate == NULL || json_object_size(request->config) != 1))
+        error = refuse(answer, -EINVAL, "an uplink rate is wanted, and nothing else");
+    if (error == 0)
+        error = words_take_config(request->config, &config, &answer->reason);
+    if (error < 0)
+        return error;
+    hub_set_uplink_rate(hub, config.uplink_rate);
+    return store_save(registry, &answer->reason);
+}
+
+static int delete_switch(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    struct hub *hub = NULL;
+    int error = find_switch(registry, request, &hub, answer);
+
+    if (error < 0)
+        return error;
+    registry_remove(registry, hub);
+    return store_save(registry, &answer->reason);
+}
+
+static int list(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    (void)request;
+    answer->result = report_list(registry);
+    return 0;
+}
+
+static int show(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    struct hub *hub = NULL;
+    int error = find_switch(registry, request, &hub, answer);
+
+    if (error == 0)
+        answer->result = report_switch(hub);
+    return error;
+}
+
+static int meters(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    struct hub *hub = NULL;
+    int error = find_switch(registry, request, &hub, answer);
+
+    if (error == 0)
+        answer->result = report_meters(hub);
+    return error;
+}
+
+/* Made when it is not there: settings may be given before the guest starts. */
+static int change_port(struct registry *registry, const struct request *request,
+                       struct answer *answer)
+{
+    struct hub *hub = NULL;
+    struct hub_port *port = NULL;
+    char partition[HUB_NAME_SIZE] = "";
+    unsigned card = 0;
+    struct port_settings settings;
+    int error = find_switch(registry, request, &hub, answer);
+
+    hub_default_settings(&settings);
+    if (error == 0 && (request->port == NULL || request->settings == NULL))
+        error = refuse(answer, -EINVAL, "a port and its settings are wanted");
+    if (error == 0)
+        error = words_take_port(request->port, partition, &card, &answer->reason);
+    if (error == 0) /* before a port is made for nothing */
+        error = words_take_settings(request->settings, &settings, &answer->reason);
+    if (error == 0)
+        error = registry_take_port(hub, partition, card, &port, &answer->reason);
+    if (error < 0)
+        return error;
+    settings = port->settings;
+    (void)words_take_settings(request->settings, &settings, &answer->reason);
+    error = hub_change_port(port, &settings);
+    if (error < 0)
+        return refuse(answer, error,
+                      error == -EEXIST ? "another port has this address"
+                                       : "these settings make no sense");
+    return store_save(registry, &answer->reason);
+}
+
+static int delete_port(struct registry *registry, const struct request *request,
+                       struct answer *answer)
+{
+    struct hub_port *port = NULL;
+    int error = find_port(registry, request, &port, answer);
+
+    if (error < 0)
+        return error;
+    hub_remove_port(port);
+    return store_save(registry, &answer->reason);
+}
+
+static struct acl *rules_of(const struct hub_port *port)
+{
+    return &port->hub->core.port[port->index].acl;
+}
+
+static int add_rule(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    struct hub_port *port = NULL;
+    struct acl_rule rule;
+    int error = find_port(registry, request, &port, answer);
+
+    if (error == 0)
+        error = words_take_rule(request->rule, &rule, &answer->reason);
+    if (error < 0)
+        return error;
+    error = acl_add(rules_of(port), &rule);
+    if (error < 0)
+        return refuse(answer, error,
+                      error == -ENOSPC ? "the port has no room for more rules"
+                                       : "the rule makes no sense");
+    return store_save(registry, &answer->reason);
+}
+
+static int remove_rule(struct registry *registry, const struct request *request,
+                       struct answer *answer)
+{
+    struct hub_port *port = NULL;
+    int error = find_port(registry, request, &port, answer);
+
+    if (error < 0)
+        return error;
+    if (request->number >= ACL_RULES || acl_remove(rules_of(port), (unsigned)request->number) < 0)
+        return refuse(answer, -ENOENT, "the port has no rule of that number");
+    return store_save(registry, &answer->reason);
+}
+
+static int list_rules(struct registry *registry, const struct request *request,
+                      struct answer *answer)
+{
+    struct hub_port *port = NULL;
+    int error = find_port(registry, request, &port, answer);
+
+    if (error == 0)
+        answer->result = report_rules(port);
+    return error;
+}
+
+static const struct {
+    const char *name;
+    int (*perform)(struct registry *registry, const struct request *request, struct answer *answer);
+} verbs[] = {
+    {"create", create},           {"set", set},
+    {"delete", delete_switch},
+    {"list", list},
+    {"show", show},
+    {"meters", meters},
+    {"port", change_port},
+    {"port-delete", delete_port},
+    {"acl-add", add_rule},
+    {"acl-remove", remove_rule},
+    {"acl-list", list_rules},
+};
+
+static int perform(struct registry *registry, const struct request *request, struct answer *answer)
+{
+    for (size_t i = 0; request->verb != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(verbs[i].name, request->verb) == 0)
+            return verbs[i].perform(registry, request, answer);
+    }
+    return refuse(answer, -EINVAL, "that is no verb");
+}
+
+/* ---- lines ---- */
+
+static int answer_line(struct registry *registry, const char *line, size_t length,
+                       struct answer *answer)
+{
+    struct request request = {0};
+    json_error_t error;
+    json_t *object = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
+
+    if (object == NULL)
+        return refuse(answer, -EINVAL, "not a line of JSON");
+    int code = words_take(object, fields, &request, &answer->reason);
+    if (code == 0)
+        code = perform(registry, &request, answer);
+    json_decref(object);
+    return code;
+}
+
+static json_t *answer_json(struct answer *answer)
+{
+    if (answer->error < 0)
+        return json_pack("{s:b, s:i, s:s}", "ok", 0, "error", answer->error, "reason",
+                         answer->reason.text);
+    json_t *object = json_pack("{s:b}", "ok", 1);
+    if (answer->result != NULL)
+        (void)json_object_set(object, "result", answer->result);
+    return object;
+}
+
+char *orders_answer(struct registry *registry, const char *line, size_t length)
+{
+    struct answer answer = {0};
+
+    answer.error = answer_line(registry, line, length, &answer);
+    json_t *object = answer_json(&answer);
+    auto_free char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *ret = NULL;
+
+    json_decref(object);
+    json_decref(answer.result);
+    return text != NULL && asprintf(&ret, "%s\n", text) >= 0 ? ret : NULL;
+}

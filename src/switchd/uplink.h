@@ -1,0 +1,12 @@
+/* What is behind a switch besides guests. */
+#ifndef SWITCHD_UPLINK_H
+#define SWITCHD_UPLINK_H
+
+#include "switchd/hub.h"
+
+/* Nothing for a private switch. The reason says what to mend. */
+int uplink_open(struct hub *hub, struct reason *reason);
+/* The switch is deleted: take away what was made for it. */
+void uplink_forget(const struct hub *hub);
+
+#endif
