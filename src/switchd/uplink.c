@@ -36,7 +36,8 @@ static int open_tap(const char *name, int *ret, struct reason *reason)
     auto_close int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
-        return reason_set(reason, -errno, "/dev/net/tun: %s", strerrordesc_np(errno));
+        return reason_set(reason, -errno, "/dev/net/tun: %s",
+                          errno == EACCES ? "only root may use it" : strerrordesc_np(errno));
     memcpy(request.ifr_name, name, strlen(name));
     if (ioctl(fd, TUNSETIFF, &request) < 0) {
         int error = errno;

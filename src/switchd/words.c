@@ -38,7 +38,7 @@ static int take_text(const json_t *value, char *to, size_t size, struct reason *
     if (text == NULL || json_string_length(value) >= size)
         return reason_set(reason, -EINVAL, "a text of less than %zu characters is wanted", size);
     memset(to, 0, size);
-    memcpy(to, text, strlen(text));
+    memcpy(to, text, strlen(text) + 1);
     return 0;
 }
 
@@ -164,7 +164,7 @@ int words_take_port(const char *text, char ret_partition[HUB_NAME_SIZE], unsigne
     *ret_card = 0;
     if (length < HUB_NAME_SIZE) {
         memset(ret_partition, 0, HUB_NAME_SIZE);
-        memcpy(ret_partition, text, length);
+        memcpy(ret_partition, text, length); /* NOLINT(bugprone-not-null-terminated-result) */
     }
     if (length >= HUB_NAME_SIZE || !control_name_is_valid(ret_partition))
         return reason_set(reason, -EINVAL, "a port is the name of a partition, or NAME:CARD");
