@@ -89,11 +89,17 @@ static bool is_member(const struct switch_port_config *config, uint16_t vlan)
     return vlan == config->vlan || (config->trunk && vlan != 0 && has_vlan(config->allowed, vlan));
 }
 
-/* A tag of VLAN 0 has a priority only. An access port takes no other tag, not even its own. */
+/*
+ * A tag of VLAN 0 has a priority only. An access port takes no other tag, not even its own. A
+ * second tag behind the first is refused: once the first is taken off, it would say where the frame
+ * goes.
+ */
 static bool take_vlan(const struct switch_port_config *config, const struct frame *frame,
                       uint16_t *ret)
 {
     *ret = frame->vlan == 0 ? config->vlan : frame->vlan;
+    if (frame->tagged && frame->type == FRAME_VLAN)
+        return false;
     return frame->vlan == 0 || (config->trunk && is_member(config, frame->vlan));
 }
 

@@ -116,6 +116,9 @@ static void vlans_do_not_mix(void **state)
     assert_int_equal(send(UPLINK, ethernet(1, 77, 11, 0x1234)).reason, SWITCH_OTHER_VLAN);
     assert_int_equal(send(1, ethernet(2, 1, 10, 0x1234)).reason, SWITCH_OTHER_VLAN);
     assert_int_equal(send(1, ethernet(2, 1, 0, 0x1234)).ports, 1 << 2); /* a priority only */
+    /* Two tags. */
+    assert_int_equal(send(1, ethernet(2, 1, 0, FRAME_VLAN)).reason, SWITCH_OTHER_VLAN);
+    assert_int_equal(send(UPLINK, ethernet(1, 77, 10, FRAME_VLAN)).reason, SWITCH_OTHER_VLAN);
 }
 
 static void guards_drop_and_count(void **state)
