@@ -36,7 +36,7 @@ struct balloon {
     bool fresh;      /* it reported since the last work was done */
     uint64_t take_after_ns, add_after_ns;
     bool short_of; /* it gave less than asked; what is free then, by its next report, it keeps: */
-    uint64_t kept, kept_until_ns;
+    uint64_t kept, kept_until_ns, kept_ns;
     unsigned add_failures;
     bool add_refused; /* for good */
 

@@ -22,9 +22,11 @@ enum {
     MOST_FAILURES = 5,
 };
 
-#define SHORT_PAUSE_NS (UINT64_C(10) * NS_PER_SECOND)  /* the guest gave less than asked */
-#define KEPT_NS        (UINT64_C(300) * NS_PER_SECOND) /* how long what it keeps is believed */
-#define ADD_PAUSE_NS   (UINT64_C(30) * NS_PER_SECOND)  /* it could not add memory */
+#define SHORT_PAUSE_NS (UINT64_C(10) * NS_PER_SECOND) /* the guest gave less than asked */
+/* How long what it keeps is believed: twice as long each time, as it may have been a moment's. */
+#define LEAST_KEPT_NS (UINT64_C(30) * NS_PER_SECOND)
+#define MOST_KEPT_NS  (UINT64_C(3600) * NS_PER_SECOND)
+#define ADD_PAUSE_NS  (UINT64_C(30) * NS_PER_SECOND) /* it could not add memory */
 
 static void work_is_done(struct balloon *balloon)
 {
@@ -45,7 +47,7 @@ void balloon_note_report(struct balloon *balloon)
     if (balloon->short_of) {
         balloon->short_of = false;
         balloon->kept = balloon->available;
-        balloon->kept_until_ns = balloon->host.now() + KEPT_NS;
+        balloon->kept_until_ns = balloon->host.now() + balloon->kept_ns;
     }
     if (balloon->host.now() >= balloon->kept_until_ns)
         balloon->kept = 0;
@@ -110,6 +112,19 @@ static bool take_ranges(struct balloon *balloon, const uint8_t *at, uint64_t ran
     return (count == 0 || take_range(balloon, first, count)) && sane;
 }
 
+static void note_end_of_taking(struct balloon *balloon)
+{
+    if (balloon->wanted == 0) {
+        balloon->kept_ns = 0;
+        return;
+    }
+    balloon->take_after_ns = balloon->host.now() + SHORT_PAUSE_NS;
+    balloon->short_of = true;
+    balloon->kept_ns = balloon->kept_ns == 0 ? LEAST_KEPT_NS : balloon->kept_ns * 2;
+    if (balloon->kept_ns > MOST_KEPT_NS)
+        balloon->kept_ns = MOST_KEPT_NS;
+}
+
 bool balloon_take_pages(struct balloon *balloon, const uint8_t *payload, size_t length)
 {
     uint32_t word = get_le32(payload + DM_BALLOON_COUNT);
@@ -120,10 +135,7 @@ bool balloon_take_pages(struct balloon *balloon, const uint8_t *payload, size_t 
     bool sane = take_ranges(balloon, payload + DM_RANGES, ranges);
     if ((word & 1) != 0)
         return sane;
-    if (balloon->wanted > 0) {
-        balloon->take_after_ns = balloon->host.now() + SHORT_PAUSE_NS;
-        balloon->short_of = true;
-    }
+    note_end_of_taking(balloon);
     work_is_done(balloon);
     return sane;
 }
@@ -249,6 +261,7 @@ void balloon_forget(struct balloon *balloon)
     balloon->take_after_ns = 0;
     balloon->short_of = false;
     balloon->kept = 0;
+    balloon->kept_ns = 0;
     balloon->add_after_ns = 0;
     balloon->add_failures = 0;
     balloon->add_refused = false;

@@ -110,21 +110,34 @@ static void guest_that_gives_little_is_left_alone_for_a_while(void **state)
     expect_ask(f, 16);
 }
 
-static void what_a_guest_keeps_is_asked_for_again_after_minutes(void **state)
+static void give_too_little(struct fixture *f, unsigned pages)
+{
+    PUT(f, DM_BALLOON_RESPONSE, ranges_word(1, false), page_range(0x800, pages));
+    report_status(f, 60, 4);
+    expect_nothing(f);
+}
+
+static void what_a_guest_keeps_is_asked_for_less_and_less(void **state)
 {
     struct fixture *f = *state;
     connect(f);
     balloon_set_target(f->balloon, 60 * MIB);
     report_status(f, 60, 4);
     expect_ask(f, 4);
-    PUT(f, DM_BALLOON_RESPONSE, ranges_word(1, false), page_range(0x800, 256));
-    report_status(f, 60, 4);
-    ic_guest_pass(SECONDS(11));
+    give_too_little(f, 1); /* it is believed for 30 s, then for a minute */
+    ic_guest_pass(SECONDS(29));
     report_status(f, 60, 4);
     expect_nothing(f);
-    ic_guest_pass(SECONDS(301));
+    ic_guest_pass(SECONDS(2));
     report_status(f, 60, 4);
-    expect_ask(f, 3);
+    expect(f, DM_BALLOON_REQUEST);
+    give_too_little(f, 1);
+    ic_guest_pass(SECONDS(59));
+    report_status(f, 60, 4);
+    expect_nothing(f);
+    ic_guest_pass(SECONDS(2));
+    report_status(f, 60, 4);
+    expect(f, DM_BALLOON_REQUEST);
 }
 
 static void pages_that_are_given_twice_count_once(void **state)
@@ -387,7 +400,7 @@ int main(void)
         BALLOON_TEST(nothing_is_taken_without_a_report_since),
         BALLOON_TEST(parts_of_an_answer_add_up),
         BALLOON_TEST(guest_that_gives_little_is_left_alone_for_a_while),
-        BALLOON_TEST(what_a_guest_keeps_is_asked_for_again_after_minutes),
+        BALLOON_TEST(what_a_guest_keeps_is_asked_for_less_and_less),
         BALLOON_TEST(pages_that_are_given_twice_count_once),
         BALLOON_TEST(ranges_outside_ram_are_not_taken),
         BALLOON_TEST(no_more_is_taken_than_was_asked_for),
