@@ -30,7 +30,7 @@ enum {
 };
 
 #ifndef PACKET_IGNORE_OUTGOING
-#define PACKET_IGNORE_OUTGOING 23
+#    define PACKET_IGNORE_OUTGOING 23
 #endif
 
 struct packet {
@@ -117,10 +117,8 @@ static bool read_frame(const struct packet *packet, struct inbox *inbox)
     struct iovec iov[] = {{header, SHORT_HEADER},
                           {inbox_end(inbox) + NET_VLAN_TAG, NET_MOST_FRAME}};
     char extra[CMSG_SPACE(sizeof(struct tpacket_auxdata))] __attribute__((aligned(8)));
-    struct msghdr message = {.msg_iov = iov,
-                             .msg_iovlen = 2,
-                             .msg_control = extra,
-                             .msg_controllen = sizeof(extra)};
+    struct msghdr message = {
+        .msg_iov = iov, .msg_iovlen = 2, .msg_control = extra, .msg_controllen = sizeof(extra)};
     ssize_t length = recvmsg(packet->fd, &message, MSG_DONTWAIT);
 
     if (length < 0)
@@ -275,7 +273,7 @@ static unsigned mtu_of(int fd, const char *interface)
 
     memcpy(request.ifr_name, interface, strnlen(interface, sizeof(request.ifr_name) - 1));
     return ioctl(fd, SIOCGIFMTU, &request) < 0 || request.ifr_mtu < 0 ? USUAL
-                                                                       : (unsigned)request.ifr_mtu;
+                                                                      : (unsigned)request.ifr_mtu;
 }
 
 int packet_create(struct loop *loop, const char *interface, struct net_port **ret,
@@ -298,8 +296,8 @@ int packet_create(struct loop *loop, const char *interface, struct net_port **re
         free(packet);
         return reason_set(reason, -ENOMEM, "out of memory");
     }
-    packet->port = (struct net_port){
-        .ops = &packet_ops, .takes_offload = true, .mtu = mtu_of(fd, interface)};
+    packet->port =
+        (struct net_port){.ops = &packet_ops, .takes_offload = true, .mtu = mtu_of(fd, interface)};
     packet->loop = loop;
     packet->fd = take_fd(&fd);
     *ret = &packet->port;

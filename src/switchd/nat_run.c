@@ -47,9 +47,9 @@ static ssize_t send_packet(const void *bytes, size_t length, void *owner)
 {
     static const struct net_offload finished = {.checksum_known = true};
     uint8_t header[VIRTIO_HEADER];
-    struct iovec iov[] = {{header, sizeof(header)},
-                          {(void *)(uintptr_t)bytes /* NOLINT(performance-no-int-to-ptr) */,
-                           length}};
+    struct iovec iov[] = {
+        {header, sizeof(header)},
+        {(void *)(uintptr_t)bytes /* NOLINT(performance-no-int-to-ptr) */, length}};
     const struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
 
     (void)owner;
@@ -226,10 +226,8 @@ static Slirp *make_slirp(void)
         .unregister_poll_fd = poll_fd,
         .notify = notify,
     };
-    SlirpConfig config = {.version = 1,
-                          .in_enabled = true,
-                          .if_mtu = USUAL_MTU,
-                          .if_mru = USUAL_MTU};
+    SlirpConfig config = {
+        .version = 1, .in_enabled = true, .if_mtu = USUAL_MTU, .if_mru = USUAL_MTU};
 
     (void)inet_pton(AF_INET, "10.0.2.0", &config.vnetwork);
     (void)inet_pton(AF_INET, "255.255.255.0", &config.vnetmask);
@@ -258,9 +256,8 @@ static int add_forward(const char *text, struct reason *reason)
 /* From here on it opens sockets and reads resolv.conf, as anybody may. */
 static int drop_rights(struct reason *reason)
 {
-    if (geteuid() == 0 &&
-        (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-         setresuid(NOBODY, NOBODY, NOBODY) < 0))
+    if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
+                           setresuid(NOBODY, NOBODY, NOBODY) < 0))
         return reason_set(reason, -errno, "rights cannot be dropped: %s", strerrordesc_np(errno));
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return reason_set(reason, -errno, "rights cannot be dropped: %s", strerrordesc_np(errno));

@@ -158,7 +158,8 @@ static int set(struct registry *registry, const struct request *request, struct 
     return store_save(registry, &answer->reason);
 }
 
-static int delete_switch(struct registry *registry, const struct request *request, struct answer *answer)
+static int delete_switch(struct registry *registry, const struct request *request,
+                         struct answer *answer)
 {
     struct hub *hub = NULL;
     int error = find_switch(registry, request, &hub, answer);
@@ -291,7 +292,8 @@ static const struct {
     const char *name;
     int (*perform)(struct registry *registry, const struct request *request, struct answer *answer);
 } verbs[] = {
-    {"create", create},           {"set", set},
+    {"create", create},
+    {"set", set},
     {"delete", delete_switch},
     {"list", list},
     {"show", show},
