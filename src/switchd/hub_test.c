@@ -194,7 +194,7 @@ static void what_is_too_fast_waits(void **state)
     (void)state;
     settings.bandwidth_max = 8000;
     assert_int_equal(hub_change_port(f.ports[0], &settings), 0);
-    for (unsigned i = 0; i < 2000; i++) {
+    for (unsigned i = 0; i < 1750; i++) {
         send_frame(f.peers[0], 2, 1, 0);
         if (i % 100 == 99)
             run_a_while();

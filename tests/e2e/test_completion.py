@@ -30,7 +30,7 @@ def complete(partita, tmp_path):
 
 def test_commands(complete):
     assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "integration",
-                            "kvp", "freeze", "copy", "shell", "exec", "cp", "stop", "disk", "host", "help",
+                            "kvp", "freeze", "copy", "shell", "exec", "cp", "stop", "disk", "switch", "host", "help",
                             "version"]
     assert complete("h") == ["host", "help"]
     assert complete("help", "ho") == ["host"]
@@ -41,6 +41,13 @@ def test_options_are_those_of_the_command(complete):
     assert "--test-devices" in complete("run", "")
     assert complete("host", "--") == ["--json", "--help"]
     assert complete("run", "--kernel", "k", "--no") == ["--no-hyperv", "--no-reboot"]
+
+
+def test_verbs_of_switch(complete):
+    assert complete("switch", "") == ["create", "set", "delete", "list", "show", "port", "acl", "meters", "statistics",
+                                      "serve"]
+    assert complete("switch", "create", "lan", "--kind", "") == ["private", "internal", "external", "nat"]
+    assert complete("switch", "show", "--") == ["--json", "--help"]
 
 
 def test_verbs_of_disk(complete, tmp_path):
