@@ -395,7 +395,7 @@ const struct cli_option run_options[] = {
     {"dvd", 0, CLI_FILE, "FILE[,at=C:L]", NULL, "DVD drive with an image; may be repeated",
      take_dvd},
     {"net", 0, CLI_TEXT, "KIND[,mac=..][,forward=tcp:H:G]..", NULL,
-     "nat, switch=NAME, tap:NAME, socket:PATH, none", take_net},
+     "nat, switch=NAME, tap:NAME, socket:PATH or none", take_net},
     {"memory", 'm', CLI_TEXT, "SIZE", NULL, "guest memory, as 512M or 2G (default 512M)",
      take_memory},
     {"memory-min", 0, CLI_TEXT, "SIZE", NULL,

@@ -225,9 +225,40 @@ static void random_rules_are_as_the_model_has_them(void **state)
     }
 }
 
+static void a_mac_address_counts_as_the_longest_prefix(void **state)
+{
+    (void)state;
+    add_rule((struct acl_rule){.action = ACL_ALLOW, .out = true, .remote = ipv4_prefix(2, 32)});
+    add_rule((struct acl_rule){
+        .action = ACL_DENY, .out = true, .has_mac = true, .mac = {0, 0x15, 0x5d, 0, 0, 2}});
+    assert_false(passes(FRAME_TCP, (struct ends){1, 2, 3, 4}, 0, 1));
+    acl.rule[1].mac[5] = 3;
+    assert_true(passes(FRAME_TCP, (struct ends){1, 2, 3, 4}, 0, 1));
+}
+
+static void a_rule_that_is_removed_is_gone_with_its_flows(void **state)
+{
+    (void)state;
+    add_rule((struct acl_rule){.action = ACL_ALLOW,
+                               .out = true,
+                               .stateful = true,
+                               .idle_ns = 1000,
+                               .remote = ipv4_prefix(2, 32)});
+    add_rule((struct acl_rule){.action = ACL_DENY, .in = true});
+    assert_true(passes(FRAME_UDP, (struct ends){1, 2, 3, 4}, 0, 1));
+    assert_true(passes(FRAME_UDP, (struct ends){2, 1, 4, 3}, 0, 2));
+    assert_int_equal(acl_remove(&acl, 2), -ENOENT);
+    assert_int_equal(acl_remove(&acl, 0), 0);
+    assert_false(passes(FRAME_UDP, (struct ends){2, 1, 4, 3}, 0, 3));
+    assert_int_equal(acl_remove(&acl, 0), 0);
+    assert_true(passes(FRAME_UDP, (struct ends){2, 1, 4, 3}, 0, 4));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_mac_address_counts_as_the_longest_prefix, set_up),
+        cmocka_unit_test_setup(a_rule_that_is_removed_is_gone_with_its_flows, set_up),
         cmocka_unit_test_setup(without_a_rule_all_passes, set_up),
         cmocka_unit_test_setup(the_longest_prefix_decides, set_up),
         cmocka_unit_test_setup(weight_goes_before_prefix, set_up),

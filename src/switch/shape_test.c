@@ -118,9 +118,20 @@ static void silence_saves_nothing_up(void **state)
     assert_in_range(sent[1], 499, 502);
 }
 
+static void a_charge_is_paid_for_later(void **state)
+{
+    struct shape shape;
+    (void)state;
+    shape_set(&shape, 1000, 100, 1);
+    shape_charge(&shape, 300, 1);
+    assert_false(shape_take(&shape, 1, 1));
+    assert_true(shape_when(&shape, 1, 1) == 1 + UINT64_C(201) * 1000000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_charge_is_paid_for_later),
         cmocka_unit_test(rates_are_kept),
         cmocka_unit_test(steps_of_time_do_not_matter),
         cmocka_unit_test(no_rate_is_no_limit),

@@ -45,6 +45,13 @@ def test_options_are_those_of_the_command(complete):
     assert complete("run", "--kernel", "k", "--no") == ["--no-hyperv", "--no-reboot"]
 
 
+def test_verbs_of_switch(complete):
+    assert complete("switch", "") == ["create", "set", "delete", "list", "show", "port", "acl", "meters", "statistics",
+                                      "serve"]
+    assert complete("switch", "create", "lan", "--kind", "") == ["private", "internal", "external", "nat"]
+    assert complete("switch", "show", "--") == ["--json", "--help"]
+
+
 def test_verbs_of_disk(complete, tmp_path):
     assert complete("disk", "") == ["create", "info", "check", "convert", "resize", "compact", "merge",
                                     "set-parent", "map", "diff", "mount", "unmount", "export-azure"]
