@@ -100,7 +100,7 @@ static void admit(struct registry *registry, int fd, const uint8_t *bytes, size_
         reason_fill(&welcome.reason, "that is no hello");
     else
         welcome.error = find_port(registry, &hello, &port, &welcome.reason);
-    if (welcome.error == 0) {
+    if (welcome.error == 0 && port != NULL) {
         plug(port, fd);
         return;
     }

@@ -48,9 +48,10 @@ static void leave_if_empty(void *owner)
 
 static int take_signals(struct switchd *s)
 {
+    const struct sigaction ignored = {.sa_handler = SIG_IGN};
     sigset_t set;
 
-    (void)signal(SIGCHLD, SIG_IGN); /* what a NAT's process leaves is of no interest */
+    (void)sigaction(SIGCHLD, &ignored, NULL); /* what a NAT's process leaves is of no interest */
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
