@@ -55,8 +55,9 @@ static int take_signals(struct switchd *s)
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return -errno;
+    int error = pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (error != 0)
+        return -error;
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return -errno;
