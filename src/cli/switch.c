@@ -43,9 +43,7 @@ const struct cli_option switch_options[] = {
 
 int switch_main(int argc, char **argv)
 {
-    return cli_verb_main("switch",
-                         "Virtual switches of this host, which partitions use by"
-                         " 'partita run --net switch=NAME'.",
+    return cli_verb_main("switch", "Virtual switches, for 'partita run --net switch=NAME'.",
                          switch_verbs, argc, argv);
 }
 
@@ -131,10 +129,11 @@ int switch_serve_main(int argc, char **argv)
 
     json_decref(command.object);
     if (code == 0 && command.help)
-        switch_print_help("Usage: partita switch serve\n"
-                          "Hold the switches until SIGTERM, or until none is left. Other commands"
-                          " start this\nprocess when they need it.\n",
-                          switch_serve_options);
+        switch_print_help(
+            "Usage: partita switch serve\n"
+            "Hold the switches until SIGTERM, or until none is left. Other commands start\n"
+            "this process when they need it.\n",
+            switch_serve_options);
     if (code != 0 || command.help)
         return code;
     if (switchd_run(&reason) == 0)

@@ -135,12 +135,12 @@ static int take_delete(void *command, const char *value)
 const struct cli_option switch_create_options[] = {
     {"kind", 'k', CLI_WORDS, "KIND", "private internal external nat",
      "private, internal, external or nat (default private)", take_kind},
-    {"interface", 'i', CLI_TEXT, "NAME", NULL,
-     "external: of the host; internal: the host's own port (default pt-NAME)", take_interface},
-    {"uplink-rate", 0, CLI_TEXT, "RATE", NULL,
-     "bits a second to the uplink, which guests share by weight", take_uplink_rate},
-    {"forward", 'f', CLI_TEXT, "WORD", NULL,
-     "nat: a port of the host to one of a guest; may be repeated", take_forward},
+    {"interface", 'i', CLI_TEXT, "NAME", NULL, "external: of the host; internal: its TAP device",
+     take_interface},
+    {"uplink-rate", 0, CLI_TEXT, "RATE", NULL, "bits a second to the uplink, shared by weight",
+     take_uplink_rate},
+    {"forward", 'f', CLI_TEXT, "WORD", NULL, "nat: tcp:2222:10.0.2.15:22; may be repeated",
+     take_forward},
     {"help", 'h', CLI_FLAG, NULL, NULL, "this text", switch_take_help},
     {0},
 };
@@ -153,9 +153,8 @@ int switch_create_main(int argc, char **argv)
     if (code == 0 && command.help)
         switch_print_help(
             "Usage: partita switch create NAME [OPTION]...\n"
-            "Make a switch. private: guests among themselves; internal: and this host;"
-            " external:\nand a network of this host; nat: and what this host reaches."
-            "\n",
+            "Make a switch. private: guests among themselves; internal: and this host;\n"
+            "external: and a network of this host; nat: and what this host reaches.\n",
             switch_create_options);
     if (code != 0 || command.help) {
         json_decref(command.object);
@@ -167,8 +166,8 @@ int switch_create_main(int argc, char **argv)
 }
 
 const struct cli_option switch_set_options[] = {
-    {"uplink-rate", 0, CLI_TEXT, "RATE", NULL,
-     "bits a second to the uplink, which guests share by weight; 0: any", take_uplink_rate},
+    {"uplink-rate", 0, CLI_TEXT, "RATE", NULL, "bits a second to the uplink, shared by weight",
+     take_uplink_rate},
     {"help", 'h', CLI_FLAG, NULL, NULL, "this text", switch_take_help},
     {0},
 };
@@ -214,8 +213,7 @@ int switch_delete_main(int argc, char **argv)
 /* ---- port ---- */
 
 const struct cli_option switch_port_options[] = {
-    {"vlan", 0, CLI_TEXT, "N", NULL, "access port of this VLAN; none: of the one without a tag",
-     take_vlan},
+    {"vlan", 0, CLI_TEXT, "N", NULL, "access port of this VLAN, or none", take_vlan},
     {"trunk", 0, CLI_TEXT, "LIST", NULL, "frames with tags of these VLANs, as 1-10,20 or all",
      take_trunk},
     {"native", 0, CLI_TEXT, "N", NULL, "trunk: VLAN of frames without a tag", take_native},
@@ -257,10 +255,11 @@ int switch_port_main(int argc, char **argv)
     int code = switch_parse(&command, switch_port_options, argc, argv, 2);
 
     if (code == 0 && command.help)
-        switch_print_help("Usage: partita switch port NAME PARTITION[:CARD] [OPTION]...\n"
-                          "Settings of the port that a card of a partition has, whether it runs or"
-                          " not; they last.\n",
-                          switch_port_options);
+        switch_print_help(
+            "Usage: partita switch port NAME PARTITION[:CARD] [OPTION]...\n"
+            "Settings of the port that a card of a partition has. They last, and may be\n"
+            "given before the partition runs.\n",
+            switch_port_options);
     if (code != 0 || command.help) {
         json_decref(command.object);
         return code;
@@ -344,13 +343,13 @@ int switch_acl_main(int argc, char **argv)
     int code = switch_parse(&command, switch_acl_options, argc, argv, 3);
 
     if (code == 0 && command.help)
-        switch_print_help("Usage: partita switch acl NAME PARTITION[:CARD] add --action ACTION"
-                          " --direction WAY [OPTION]...\n"
-                          "       partita switch acl NAME PARTITION[:CARD] remove NUMBER\n"
-                          "       partita switch acl NAME PARTITION[:CARD] list [--json]\n"
-                          "Rules of a port. Of those that match, the greatest weight decides, then"
-                          " the longest\nprefix, then deny; none: it passes.\n",
-                          switch_acl_options);
+        switch_print_help(
+            "Usage: partita switch acl NAME PARTITION[:CARD] add -a ACTION -d WAY [OPTION]...\n"
+            "       partita switch acl NAME PARTITION[:CARD] remove NUMBER\n"
+            "       partita switch acl NAME PARTITION[:CARD] list [--json]\n"
+            "Rules of a port. Of those that match, the greatest weight decides, then the\n"
+            "longest prefix, then deny; when none does, the frame passes.\n",
+            switch_acl_options);
     if (code == 0 && !command.help)
         code = acl(&command);
     json_decref(command.object);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <poll.h>
+#include <signal.h>
 #include <slirp/libslirp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,9 +267,12 @@ static int drop_rights(struct reason *reason)
 
 int nat_run(const char *const *forwards, unsigned count)
 {
+    const struct sigaction ignored = {.sa_handler = SIG_IGN};
     struct net_welcome welcome = {0};
     uint8_t bytes[WELCOME_SIZE];
 
+    /* libslirp writes to connections whose other end may have gone. */
+    (void)sigaction(SIGPIPE, &ignored, NULL);
     nat.slirp = make_slirp();
     if (nat.slirp == NULL)
         welcome.error = -ENOMEM;

@@ -217,7 +217,7 @@ static int change_port(struct registry *registry, const struct request *request,
         error = words_take_settings(request->settings, &settings, &answer->reason);
     if (error == 0)
         error = registry_take_port(hub, partition, card, &port, &answer->reason);
-    if (error != 0 || port == NULL)
+    if (error < 0 || port == NULL)
         return error;
     settings = port->settings;
     (void)words_take_settings(request->settings, &settings, &answer->reason);

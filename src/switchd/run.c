@@ -48,14 +48,16 @@ static void leave_if_empty(void *owner)
 
 static int take_signals(struct switchd *s)
 {
+    const struct sigaction ignored = {.sa_handler = SIG_IGN};
     sigset_t set;
 
-    (void)signal(SIGCHLD, SIG_IGN); /* what a NAT's process leaves is of no interest */
+    (void)sigaction(SIGCHLD, &ignored, NULL); /* what a NAT's process leaves is of no interest */
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
-        return -EINVAL;
+    int error = pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (error != 0)
+        return -error;
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (s->signals < 0)
         return -errno;

@@ -106,8 +106,8 @@ static int load_port(struct hub *hub, const json_t *item, struct reason *reason)
         error = words_take_settings(json_object_get(item, "settings"), &settings, reason);
     if (error == 0)
         error = hub_add_port(hub, partition, card, &settings, &port);
-    return error != 0 || port == NULL ? error
-                                      : load_rules(port, json_object_get(item, "rules"), reason);
+    return error < 0 || port == NULL ? error
+                                     : load_rules(port, json_object_get(item, "rules"), reason);
 }
 
 static int load_switch(struct registry *registry, const json_t *item, struct reason *reason)

@@ -1,6 +1,7 @@
 #include "switchd/words.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,10 +163,9 @@ int words_take_port(const char *text, char ret_partition[HUB_NAME_SIZE], unsigne
     char *end = NULL;
 
     *ret_card = 0;
-    if (length < HUB_NAME_SIZE) {
-        memset(ret_partition, 0, HUB_NAME_SIZE);
-        memcpy(ret_partition, text, length); /* NOLINT(bugprone-not-null-terminated-result) */
-    }
+    memset(ret_partition, 0, HUB_NAME_SIZE);
+    if (length < HUB_NAME_SIZE)
+        (void)snprintf(ret_partition, HUB_NAME_SIZE, "%.*s", (int)length, text);
     if (length >= HUB_NAME_SIZE || !control_name_is_valid(ret_partition))
         return reason_set(reason, -EINVAL, "a port is the name of a partition, or NAME:CARD");
     if (colon == NULL)
