@@ -91,7 +91,7 @@ def resident(guest):
         return int(re.search(r"RssShmem:\s+(\d+)", status.read())[1]) / 1024
 
 
-def fill(guest, count, seconds=240):
+def fill(guest, count, seconds=900):
     """Files of 50 MiB in memory, one a second, and their sums."""
     guest.run(f"for i in $(seq {count}); do dd if=/dev/urandom of=/mnt/f$i bs=1M count=50 status=none; sleep 1; done; "
               "sha256sum /mnt/f* >/root/sums", timeout=seconds)
