@@ -7,6 +7,7 @@
 #include "chipset/debug_exit.h"
 #include "chipset/gsi.h"
 #include "chipset/ioapic.h"
+#include "chipset/pci.h"
 #include "chipset/pic.h"
 #include "chipset/pit.h"
 #include "chipset/pm.h"
@@ -27,6 +28,7 @@ struct chipset {
     struct rtc *rtc;
     struct pm *pm;
     struct uart *uart;
+    struct pci *pci; /* NULL unless there is video memory */
     struct reset *reset;
     struct test_devices *test_devices; /* NULL unless asked for */
 };
@@ -68,8 +70,10 @@ static int create_devices(struct chipset *c)
     line.pin = CHIPSET_SCI_GSI;
     if (error == 0)
         error = pm_create(host, &line, &c->pm);
+    if (error == 0 && c->config.video_memory != 0)
+        error = pci_create(CHIPSET_VIDEO_GPA, c->config.video_memory, &c->pci);
     if (error == 0)
-        error = reset_create(host, &c->reset);
+        error = reset_create(host, c->pci, &c->reset);
     return error;
 }
 
@@ -131,6 +135,7 @@ void chipset_destroy(struct chipset *c)
         return;
     test_devices_destroy(c->test_devices);
     reset_destroy(c->reset);
+    pci_destroy(c->pci);
     pm_destroy(c->pm);
     rtc_destroy(c->rtc);
     uart_destroy(c->uart);
@@ -152,6 +157,8 @@ void chipset_reset(struct chipset *c)
     rtc_reset(c->rtc);
     pm_reset(c->pm);
     reset_reset(c->reset);
+    if (c->pci != NULL)
+        pci_reset(c->pci);
     if (c->test_devices != NULL)
         test_devices_reset(c->test_devices);
 }
@@ -213,6 +220,8 @@ static int visit_all(struct chipset *c, struct state_visitor *v)
         error = pm_visit_state(c->pm, v);
     if (error == 0)
         error = reset_visit_state(c->reset, v);
+    if (error == 0 && c->pci != NULL)
+        error = pci_visit_state(c->pci, v);
     if (error == 0 && c->test_devices != NULL)
         error = test_devices_visit_state(c->test_devices, v);
     return error;

@@ -45,6 +45,8 @@ enum {
     CHIPSET_SLEEP_TYPE_S5 = 5,
 };
 #define CHIPSET_IOAPIC_GPA UINT64_C(0xfec00000)
+#define CHIPSET_VIDEO_GPA  UINT64_C(0xf8000000) /* as Hyper-V has it */
+#define CHIPSET_VIDEO_MOST UINT64_C(0x4000000)  /* the window that the ACPI tables tell of */
 
 /* What the chipset asks of its surroundings. `owner` is passed back. */
 struct chipset_host {
@@ -65,6 +67,8 @@ struct chipset_config {
     struct chipset_host host;
     struct mem *mem;
     unsigned cpu_count;
+    /* Bytes of memory at CHIPSET_VIDEO_GPA, a power of two: a PCI device has it. 0: no PCI. */
+    uint64_t video_memory;
     bool debug_exit;   /* port 0xf4 */
     bool test_devices; /* what bare-metal test images expect; never by default */
 };

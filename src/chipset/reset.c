@@ -8,9 +8,6 @@
 #include <stdlib.h>
 
 enum {
-    PCI_PORTS = 0xcf8, /* of which only the byte 0xcf9 is there */
-    PCI_PORT_COUNT = 8,
-
     CONTROL_RESET_CPU = 0x04,
     CONTROL_WRITABLE = 0x0e,
 
@@ -31,7 +28,7 @@ enum {
     OUTPUT_IDLE = 0x03, /* not reset, A20 open */
 };
 
-_Static_assert(CHIPSET_RESET_PORT == PCI_PORTS + 1, "the reset register is inside");
+_Static_assert(CHIPSET_RESET_PORT == PCI_ADDRESS_PORT + 1, "the reset register is inside");
 
 struct reset_state {
     uint8_t control;       /* 0xcf9 */
@@ -43,6 +40,7 @@ struct reset_state {
 
 struct reset {
     const struct chipset_host *host;
+    struct pci *pci; /* NULL: there is none */
     struct reset_state state;
 };
 
@@ -51,23 +49,30 @@ static void restart(const struct reset *reset)
     reset->host->power(reset->host->owner, CHIPSET_POWER_RESET, 0);
 }
 
-/* PCI configuration is not there: no other size or byte answers. */
+/* The byte amid the ports of PCI configuration; no other size is its own. */
 static uint64_t pci_read(void *device, uint64_t offset, unsigned size)
 {
     const struct reset *reset = device;
-    bool control = offset == 1 && size == 1;
-    return control ? reset->state.control : UINT64_MAX;
+    if (offset == 1 && size == 1)
+        return reset->state.control;
+    return reset->pci != NULL ? pci_port_read(reset->pci, offset, size) : UINT64_MAX;
+}
+
+static void write_control(struct reset *reset, uint64_t value)
+{
+    uint8_t before = reset->state.control;
+    reset->state.control = value & CONTROL_WRITABLE;
+    if ((value & CONTROL_RESET_CPU) != 0 && (before & CONTROL_RESET_CPU) == 0)
+        restart(reset);
 }
 
 static void pci_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
     struct reset *reset = device;
-    if (offset != 1 || size != 1)
-        return;
-    uint8_t before = reset->state.control;
-    reset->state.control = value & CONTROL_WRITABLE;
-    if ((value & CONTROL_RESET_CPU) != 0 && (before & CONTROL_RESET_CPU) == 0)
-        restart(reset);
+    if (offset == 1 && size == 1)
+        write_control(reset, value);
+    else if (reset->pci != NULL)
+        pci_port_write(reset->pci, offset, size, value);
 }
 
 static uint64_t fast_read(void *device, uint64_t offset, unsigned size)
@@ -157,7 +162,7 @@ int reset_attach(struct reset *reset, struct bus *bus)
         uint16_t port, count;
         const struct bus_ops *ops;
     } ranges[] = {
-        {PCI_PORTS, PCI_PORT_COUNT, &pci},
+        {PCI_ADDRESS_PORT, PCI_PORT_COUNT, &pci},
         {0x92, 1, &fast},
         {0x60, 1, &data},
         {0x64, 1, &command},
@@ -173,12 +178,13 @@ void reset_reset(struct reset *reset)
     reset->state = (struct reset_state){.fast = FAST_A20, .status = STATUS_UNLOCKED};
 }
 
-int reset_create(const struct chipset_host *host, struct reset **ret)
+int reset_create(const struct chipset_host *host, struct pci *pci, struct reset **ret)
 {
     struct reset *reset = calloc(1, sizeof(*reset));
     if (reset == NULL)
         return -ENOMEM;
     reset->host = host;
+    reset->pci = pci;
     reset_reset(reset);
     *ret = reset;
     return 0;

@@ -24,7 +24,7 @@ static int set_up(void **state)
     assert_non_null(f);
     fake_init(&f->fake);
     assert_int_equal(bus_create(&f->bus), 0);
-    assert_int_equal(reset_create(&f->fake.host, &f->reset), 0);
+    assert_int_equal(reset_create(&f->fake.host, NULL, &f->reset), 0);
     assert_int_equal(reset_attach(f->reset, f->bus), 0);
     *state = f;
     return 0;

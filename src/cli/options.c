@@ -5,7 +5,7 @@
 
 #include "cli/cli.h"
 
-enum { MAX_OPTIONS = 32, MAX_NAME = 32 };
+enum { MAX_OPTIONS = 40, MAX_NAME = 32 };
 
 void cli_error(const char *format, ...)
 {

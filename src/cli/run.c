@@ -331,6 +331,23 @@ static int take_input(void *command, const char *value)
     return 0;
 }
 
+/* One that looks at a screen wants to type as well. */
+static int take_video(void *command, const char *value)
+{
+    struct machine_config *machine = &((struct run_command *)command)->worker.machine;
+    unsigned width = 0;
+    unsigned height = 0;
+    int end = 0;
+
+    if (sscanf(value, "%4ux%4u%n", &width, &height, &end) != 2 || value[end] != '\0' ||
+        !machine_video_fits(width, height))
+        return usage_error("video", value, "640x480 to 4096x4096 is wanted");
+    machine->video_width = width;
+    machine->video_height = height;
+    machine->input = true;
+    return 0;
+}
+
 static int take_integration(void *command, const char *value)
 {
     struct worker_config *worker = &((struct run_command *)command)->worker;
@@ -418,6 +435,8 @@ const struct cli_option run_options[] = {
      take_symbols},
     {"no-hyperv", 0, CLI_FLAG, NULL, NULL, "no Hyper-V for the guest, so no disks", take_no_hyperv},
     {"input", 0, CLI_FLAG, NULL, NULL, "a keyboard and a mouse for the guest", take_input},
+    {"video", 0, CLI_WORDS, "SIZE", "1024x768 1280x720 1280x1024 1920x1080",
+     "a screen of so many pixels, as 1024x768; with --input", take_video},
     {"integration", 0, CLI_WORDS, "LIST", "all none heartbeat shutdown timesync kvp vss fcopy",
      "integration services (default all but fcopy)", take_integration},
     {"no-reboot", 0, CLI_FLAG, NULL, NULL, "end when the guest resets itself", take_no_reboot},
@@ -481,6 +500,11 @@ static int boot_guest(struct run_command *run)
     if (!run->worker.machine.hyperv && run->worker.card_count > 0) {
         cli_error("run: a guest without Hyper-V sees no network; --no-hyperv and --net exclude"
                   " each other");
+        return CLI_EXIT_USAGE;
+    }
+    if (!run->worker.machine.hyperv && run->worker.machine.input) {
+        cli_error("run: a guest without Hyper-V has no synthetic devices; --no-hyperv and --input or"
+                  " --video exclude each other");
         return CLI_EXIT_USAGE;
     }
     run->worker.usual_card = run->worker.disk_count > 0 && run->worker.card_count == 0 &&

@@ -9,6 +9,7 @@
 #include "dsdt.inc" /* dsdt_aml_code: dsdt.asl, compiled */
 #include "firmware/acpi_table.h"
 #include "firmware/area.h"
+#include "pci.inc"   /* pci_aml_code: pci.asl, compiled */
 #include "vmbus.inc" /* vmbus_aml_code: vmbus.asl, compiled */
 
 /* An xAPIC id of 255 means all processors. */
@@ -101,7 +102,7 @@ struct tables {
     struct acpi_area *area;
     uint64_t facs, dsdt;
     size_t listed;
-    uint64_t list[4]; /* what XSDT and RSDT name */
+    uint64_t list[5]; /* what XSDT and RSDT name */
 };
 
 static void put_port(uint8_t *at, uint16_t port, uint8_t bits, uint8_t access)
@@ -239,15 +240,23 @@ static int add_processors(struct tables *tables)
     return 0;
 }
 
-static int add_vmbus(struct tables *tables)
+static int add_compiled(struct tables *tables, const uint8_t *code, size_t size)
 {
-    if (!tables->config->vmbus)
-        return 0;
-    uint8_t *ssdt = add_listed(tables, sizeof(vmbus_aml_code));
+    uint8_t *ssdt = add_listed(tables, size);
     if (ssdt == NULL)
         return -ENOSPC;
-    memcpy(ssdt, vmbus_aml_code, sizeof(vmbus_aml_code));
+    memcpy(ssdt, code, size);
     return 0;
+}
+
+static int add_buses(struct tables *tables)
+{
+    int r = 0;
+    if (tables->config->pci)
+        r = add_compiled(tables, pci_aml_code, sizeof(pci_aml_code));
+    if (r == 0 && tables->config->vmbus)
+        r = add_compiled(tables, vmbus_aml_code, sizeof(vmbus_aml_code));
+    return r;
 }
 
 /* XSDT (8 bytes an entry), or RSDT (4) for readers that stopped at ACPI 1.0: § 5.2.7, 5.2.8. */
@@ -293,7 +302,7 @@ static int add_all(struct tables *tables)
     if (r == 0)
         r = add_processors(tables);
     if (r == 0)
-        r = add_vmbus(tables);
+        r = add_buses(tables);
     if (r == 0)
         r = add_root(tables, "RSDT", 4, &rsdt);
     if (r == 0)

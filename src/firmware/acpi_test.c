@@ -328,6 +328,31 @@ static void vmbus_is_a_device_when_it_is_wanted(void **state)
     mem_destroy(mem);
 }
 
+static void pci_is_a_bus_when_it_is_wanted(void **state)
+{
+    (void)state;
+    static char output[1 << 16];
+    struct acpi_config config = typical;
+    struct mem *mem;
+    uint64_t gpa = 0;
+    char folder[] = "/tmp/partita-acpi-XXXXXX";
+    assert_int_equal(mem_create(MIB, MIB, &mem), 0);
+    config.pci = true;
+    assert_int_equal(acpi_build(mem, &config, &gpa, NULL), 0);
+    assert_non_null(mkdtemp(folder));
+    const uint8_t *fadt = find_table(mem, gpa, "FACP");
+    save(folder, "DSDT.dat", table_at(mem, get_le64(fadt + 140), "DSDT"));
+    save(folder, "PCI.dat", last_table(mem, gpa));
+    (void)run(folder,
+              "acpiexec -b 'evaluate \\_SB.PCI0._HID;evaluate \\_SB.PCI0._CRS' DSDT.dat PCI.dat",
+              output, sizeof(output));
+    assert_null(strstr(output, "Error"));
+    assert_says(output, "000000000000030AD041"); /* PNP0A03 */
+    assert_says(output, "88 0D");                /* bus numbers, ACPI 6.3 § 6.4.3.5.3 */
+    assert_int_equal(run(folder, "rm -r \"$PWD\"", output, sizeof(output)), 0);
+    mem_destroy(mem);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -339,6 +364,7 @@ int main(void)
         cmocka_unit_test(impossible_processor_counts_are_refused),
         cmocka_unit_test(acpica_understands_the_tables),
         cmocka_unit_test(vmbus_is_a_device_when_it_is_wanted),
+        cmocka_unit_test(pci_is_a_bus_when_it_is_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

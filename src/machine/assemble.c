@@ -36,6 +36,7 @@ int machine_create_chipset(struct machine *machine, struct reason *reason)
         .host = machine_chipset_host(machine),
         .mem = machine->mem,
         .cpu_count = machine->config.vcpu_count,
+        .video_memory = machine_video_memory(&machine->config),
         .debug_exit = machine->config.debug_exit,
         .test_devices = machine->config.test_devices,
     };
@@ -108,6 +109,7 @@ static int build_tables(struct machine *machine, uint64_t *ret_rsdp_gpa, struct 
         .reset_value = RESET_PORT_VALUE,
         .sci_gsi = CHIPSET_SCI_GSI,
         .vmbus = machine->hv != NULL,
+        .pci = machine_video_memory(&machine->config) != 0,
     };
     struct smbios_config smbios = {
         .cpu_count = machine->config.vcpu_count,

@@ -202,12 +202,15 @@ int machine_create_hyperv(struct machine *machine, struct reason *reason)
         error = machine_create_balloon(machine, reason);
     if (error == 0)
         error = machine_create_input(machine, reason);
+    if (error == 0)
+        error = machine_create_video(machine, reason);
     return error == 0 ? machine_create_test_ports(machine, reason) : error;
 }
 
 void machine_destroy_hyperv(struct machine *machine)
 {
     machine_destroy_test_ports(machine);
+    machine_destroy_video(machine);
     machine_destroy_input(machine);
     machine_destroy_balloon(machine);
     machine_destroy_integration(machine);

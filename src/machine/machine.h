@@ -25,6 +25,7 @@ struct keyboard;
 struct mouse;
 struct loop;
 struct machine;
+struct video;
 
 enum { MACHINE_MAX_CONTROLLERS = 4, MACHINE_MAX_LUNS = 64, MACHINE_MAX_CARDS = 8 };
 
@@ -80,6 +81,8 @@ struct machine_config {
     size_t card_count;
     unsigned integration; /* services that are enabled: machine_parse_integration() */
     bool input;           /* it has a keyboard and a mouse; only with hyperv */
+    /* What its screen should be; 0: it has none. machine_video_fits(); only with hyperv. */
+    unsigned video_width, video_height;
     bool end_on_reset;    /* a guest's reset is the end: MACHINE_END_RESET */
     struct loop *loop;    /* its thread serves timers, disks and resets */
     void *owner;
@@ -144,6 +147,10 @@ struct balloon *machine_balloon(struct machine *machine);
 /* Keyboard and mouse (vsp/keyboard.h, vsp/mouse.h); NULL: it was made without. Loop thread. */
 struct keyboard *machine_keyboard(struct machine *machine);
 struct mouse *machine_mouse(struct machine *machine);
+/* Its screen (vsp/video.h); NULL: it was made without. Loop thread. */
+struct video *machine_video(struct machine *machine);
+/* Whether a guest can have a screen of this size. */
+bool machine_video_fits(unsigned width, unsigned height);
 /* What the host holds for the guest's memory now; any thread. */
 uint64_t machine_resident_memory(const struct machine *machine);
 /* "all", "none", or names with commas between; false, and a reason. */

@@ -24,6 +24,7 @@
 #include "vsp/mouse.h"
 #include "vsp/netvsp.h"
 #include "vsp/storvsp.h"
+#include "vsp/video.h"
 
 enum {
     /* One access makes a byte or two; timers and other vCPUs may add while a batch is delivered. */
@@ -92,6 +93,7 @@ struct machine {
     struct balloon *balloon;         /* loop thread; NULL: memory is fixed */
     struct keyboard *keyboard;       /* loop thread; NULL: the guest has none, as the next */
     struct mouse *mouse;             /* loop thread */
+    struct video *video;             /* loop thread */
     struct hvsock *sockets;          /* loop thread; NULL: nobody serves them */
     struct loop_timer *reset_timer;  /* brings a reset to the loop thread */
     struct loop_timer *trim_timer;   /* NULL: the engine has nothing to give back */
@@ -198,6 +200,13 @@ void machine_destroy_integration(struct machine *machine);
 
 int machine_create_input(struct machine *machine, struct reason *reason);
 void machine_destroy_input(struct machine *machine);
+
+/* ---- video.c ---- */
+
+int machine_create_video(struct machine *machine, struct reason *reason);
+void machine_destroy_video(struct machine *machine);
+/* Bytes of video memory, at CHIPSET_VIDEO_GPA; 0: none. */
+uint64_t machine_video_memory(const struct machine_config *config);
 
 /* ---- memory.c ---- */
 

@@ -15,7 +15,13 @@ int machine_create_memory(struct machine *machine, struct reason *reason)
     uint64_t growth = is_dynamic(machine) ? config->memory_maximum - config->memory_size : 0;
 
     growth -= growth % MEM_GROWTH;
-    if (mem_create_growing(config->memory_size, growth, MACHINE_HOLE_START, &machine->mem) < 0)
+    const struct mem_plan plan = {
+        .size = config->memory_size,
+        .growth = growth,
+        .hole_start = MACHINE_HOLE_START,
+        .device = {CHIPSET_VIDEO_GPA, machine_video_memory(config)},
+    };
+    if (mem_create_planned(&plan, &machine->mem) < 0)
         return reason_set(reason, -ENOMEM, "the host has no %llu MiB of memory to give",
                           (unsigned long long)(config->memory_size + growth) >> 20);
     return 0;
@@ -49,10 +55,8 @@ uint64_t machine_resident_memory(const struct machine *machine)
 }
 
 /* Give the pages back: reads as zero, and a large guest that used little costs little. */
-static int zero_range(struct mem *mem, size_t index)
+static int zero_range(struct mem *mem, struct mem_range range)
 {
-    const struct mem_range range = mem_range_at(mem, index);
-
     if (mem_discard(mem, range.gpa, range.size) < 0)
         return mem_fill(mem, range.gpa, 0, range.size);
     return 0;
@@ -64,11 +68,13 @@ int machine_reset_memory(struct machine *machine, struct reason *reason)
         balloon_reset(machine->balloon);
     if (mem_ungrow(machine->mem) < 0)
         return reason_set(reason, -ENOMEM, "added memory cannot be taken away for the reset");
-    for (size_t i = 0; i < mem_range_count(machine->mem); i++) {
-        int error = zero_range(machine->mem, i);
-        if (error < 0)
-            return reason_set(reason, error, "guest memory cannot be cleared for the reset");
-    }
+    int error = mem_device(machine->mem).size == 0
+                    ? 0
+                    : zero_range(machine->mem, mem_device(machine->mem));
+    for (size_t i = 0; error == 0 && i < mem_range_count(machine->mem); i++)
+        error = zero_range(machine->mem, mem_range_at(machine->mem, i));
+    if (error < 0)
+        return reason_set(reason, error, "guest memory cannot be cleared for the reset");
     return 0;
 }
 

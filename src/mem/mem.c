@@ -1,8 +1,8 @@
 /*
  * Guest-physical memory over one sealed memfd. The invariants are in mem.h.
  *
- * The file is dense: the bytes of the second range follow those of the first, and those of what may
- * grow come last, so the hole below 4 GiB costs address space only. Host addresses are sparse: base
+ * The file is dense: the bytes of the second range follow those of the first, then come those of
+ * what may grow, and those of a device last, so the hole below 4 GiB costs address space only. Host addresses are sparse: base
  * + gpa, always.
  */
 #include "mem/mem.h"
@@ -40,6 +40,7 @@ struct mem {
     struct mem_range range[MAX_RANGES];
     struct mem_range growth; /* addresses */
     _Atomic uint64_t grown;  /* bytes of it that are RAM, published after they are mapped */
+    struct mem_range device;
     mem_observer_fn observer;
     void *observer_owner;
 };
@@ -73,13 +74,25 @@ static int plan_growth(struct mem *mem, uint64_t growth)
     return 0;
 }
 
+static int plan_device(struct mem *mem, struct mem_range device, uint64_t hole_start)
+{
+    if (device.size == 0)
+        return 0;
+    if ((device.gpa | device.size) % MEM_PAGE_SIZE != 0 || device.size > FOUR_GIB ||
+        device.gpa < hole_start || device.gpa < mem->range[0].size ||
+        device.gpa > FOUR_GIB - device.size)
+        return -EINVAL;
+    mem->device = device;
+    return 0;
+}
+
 /* Sealed, because a file that shrinks under its mapping turns every access into SIGBUS. */
 static int open_backing(struct mem *mem)
 {
     auto_close int fd = memfd_create("guest-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -ENOMEM;
-    if (ftruncate(fd, (off_t)(mem->size + mem->growth.size)) != 0)
+    if (ftruncate(fd, (off_t)(mem->size + mem->growth.size + mem->device.size)) != 0)
         return -ENOMEM;
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
         return -ENOMEM;
@@ -119,14 +132,18 @@ static int map_ranges(struct mem *mem)
 
     for (size_t i = 0; r == 0 && i < mem->range_count; i++)
         r = map_bytes(mem, mem->range[i].gpa, mem->range[i].size, i == 0 ? 0 : mem->range[0].size);
+    if (r == 0 && mem->device.size != 0)
+        r = map_bytes(mem, mem->device.gpa, mem->device.size, mem->size + mem->growth.size);
     return r;
 }
 
-static int set_up(struct mem *mem, uint64_t size, uint64_t growth, uint64_t hole_start)
+static int set_up(struct mem *mem, const struct mem_plan *plan)
 {
-    int r = plan_ranges(mem, size, hole_start);
+    int r = plan_ranges(mem, plan->size, plan->hole_start);
     if (r == 0)
-        r = plan_growth(mem, growth);
+        r = plan_growth(mem, plan->growth);
+    if (r == 0)
+        r = plan_device(mem, plan->device, plan->hole_start);
     if (r == 0)
         r = open_backing(mem);
     if (r == 0)
@@ -136,13 +153,13 @@ static int set_up(struct mem *mem, uint64_t size, uint64_t growth, uint64_t hole
     return r;
 }
 
-int mem_create_growing(uint64_t size, uint64_t growth, uint64_t hole_start, struct mem **ret)
+int mem_create_planned(const struct mem_plan *plan, struct mem **ret)
 {
     struct mem *mem = calloc(1, sizeof(*mem));
     if (mem == NULL)
         return -ENOMEM;
     mem->fd = -1;
-    int r = set_up(mem, size, growth, hole_start);
+    int r = set_up(mem, plan);
     if (r < 0) {
         mem_destroy(mem);
         return r;
@@ -153,7 +170,7 @@ int mem_create_growing(uint64_t size, uint64_t growth, uint64_t hole_start, stru
 
 int mem_create(uint64_t size, uint64_t hole_start, struct mem **ret)
 {
-    return mem_create_growing(size, 0, hole_start, ret);
+    return mem_create_planned(&(struct mem_plan){.size = size, .hole_start = hole_start}, ret);
 }
 
 void mem_destroy(struct mem *mem)
@@ -194,7 +211,9 @@ uint64_t mem_end(const struct mem *mem)
 
 uint64_t mem_limit(const struct mem *mem)
 {
-    return mem->growth.size != 0 ? mem->growth.gpa + mem->growth.size : mem_end(mem);
+    uint64_t limit = mem->growth.size != 0 ? mem->growth.gpa + mem->growth.size : mem_end(mem);
+    uint64_t device = mem->device.gpa + mem->device.size;
+    return limit > device ? limit : device;
 }
 
 int mem_range_fd(const struct mem *mem, size_t index, uint64_t *ret_offset)
@@ -229,7 +248,12 @@ bool mem_is_ram(const struct mem *mem, uint64_t gpa, uint64_t length)
     for (size_t i = 0; i < mem->range_count; i++)
         if (range_holds(&mem->range[i], gpa, length))
             return true;
-    return grown_holds(mem, gpa, length);
+    return grown_holds(mem, gpa, length) || range_holds(&mem->device, gpa, length);
+}
+
+struct mem_range mem_device(const struct mem *mem)
+{
+    return mem->device;
 }
 
 /* ---- memory that grows and is given back ---- */
@@ -276,6 +300,8 @@ int mem_ungrow(struct mem *mem)
 /* Where a byte of RAM lies in the file. */
 static uint64_t offset_of(const struct mem *mem, uint64_t gpa)
 {
+    if (range_holds(&mem->device, gpa, 1))
+        return mem->size + mem->growth.size + (gpa - mem->device.gpa);
     if (mem->growth.size != 0 && gpa >= mem->growth.gpa)
         return mem->size + (gpa - mem->growth.gpa);
     if (mem->range_count > 1 && gpa >= mem->range[1].gpa)

@@ -32,28 +32,36 @@ struct mem_range {
  */
 int mem_create(uint64_t size, uint64_t hole_start, struct mem **ret);
 /*
- * The same, with addresses for `growth` more bytes, a multiple of MEM_GROWTH, behind the last range
- * and from 4 GiB on. They are no RAM yet.
+ * The same with more: addresses for `growth` bytes, a multiple of MEM_GROWTH, behind the last range
+ * and from 4 GiB on, which are no RAM yet; and memory of a device, in the hole: RAM to all that is
+ * below, but not among the ranges, which the guest is told of as its own. Sizes 0: none.
  */
 #define MEM_GROWTH UINT64_C(0x8000000) /* what Linux adds at a time, and how it is aligned */
-int mem_create_growing(uint64_t size, uint64_t growth, uint64_t hole_start, struct mem **ret);
+struct mem_plan {
+    uint64_t size, growth, hole_start;
+    struct mem_range device;
+};
+int mem_create_planned(const struct mem_plan *plan, struct mem **ret);
 void mem_destroy(struct mem *mem);
 
 uint64_t mem_size(const struct mem *mem);
-size_t mem_range_count(const struct mem *mem);
+size_t mem_range_count(const struct mem *mem); /* without a device's */
 struct mem_range mem_range_at(const struct mem *mem, size_t index);
 
 /* Host address of guest-physical address 0; valid for g only where mem_is_ram(g). Engines only. */
 uint8_t *mem_base(const struct mem *mem);
 /* One past the highest RAM address. */
 uint64_t mem_end(const struct mem *mem);
-/* The same with all that may become RAM. */
+/* The same with all that may become RAM, and a device's. */
 uint64_t mem_limit(const struct mem *mem);
 /* The memfd behind a range and the offset of its first byte, for engines that map it themselves. */
 int mem_range_fd(const struct mem *mem, size_t index, uint64_t *ret_offset);
 
 /* Whether [gpa, gpa + length) is RAM throughout; false on wrap-around; any thread. */
 bool mem_is_ram(const struct mem *mem, uint64_t gpa, uint64_t length);
+
+/* Memory of a device; size 0: none. */
+struct mem_range mem_device(const struct mem *mem);
 
 /* ---- memory that grows and is given back ---- */
 

@@ -268,7 +268,7 @@ static void growth_is_no_ram_until_it_grows(void **state)
 {
     (void)state;
     struct mem *mem = NULL;
-    assert_int_equal(mem_create_growing(64 * MIB, 2 * MEM_GROWTH, HOLE, &mem), 0);
+    assert_int_equal(mem_create_planned(&(struct mem_plan){64 * MIB, 2 * MEM_GROWTH, HOLE, {0}}, &mem), 0);
     assert_int_equal(mem_growth(mem).gpa, FOUR_GIB);
     assert_int_equal(mem_end(mem), 64 * MIB);
     assert_int_equal(mem_limit(mem), FOUR_GIB + 2 * MEM_GROWTH);
@@ -289,7 +289,7 @@ static void growth_is_forgotten_and_comes_back_empty(void **state)
 {
     (void)state;
     struct mem *mem = NULL;
-    assert_int_equal(mem_create_growing(64 * MIB, MEM_GROWTH, HOLE, &mem), 0);
+    assert_int_equal(mem_create_planned(&(struct mem_plan){64 * MIB, MEM_GROWTH, HOLE, {0}}, &mem), 0);
     assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
     assert_int_equal(mem_write(mem, FOUR_GIB, "abc", 4), 0);
     assert_int_equal(mem_ungrow(mem), 0);
@@ -305,7 +305,7 @@ static void growth_behind_the_last_range_is_one_with_it(void **state)
 {
     (void)state;
     struct mem *mem = NULL;
-    assert_int_equal(mem_create_growing(HOLE + MEM_GROWTH, MEM_GROWTH, HOLE, &mem), 0);
+    assert_int_equal(mem_create_planned(&(struct mem_plan){HOLE + MEM_GROWTH, MEM_GROWTH, HOLE, {0}}, &mem), 0);
     assert_int_equal(mem_growth(mem).gpa, FOUR_GIB + MEM_GROWTH);
     assert_false(mem_is_ram(mem, FOUR_GIB + MEM_GROWTH - 8, 16));
     assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
@@ -314,12 +314,12 @@ static void growth_behind_the_last_range_is_one_with_it(void **state)
     assert_int_equal(mem_discard(mem, FOUR_GIB + MEM_GROWTH - 4096, 8192), 0);
     assert_int_equal(*mem_pin(mem, FOUR_GIB + MEM_GROWTH, 1), 0);
     mem_destroy(mem);
-    assert_int_equal(mem_create_growing(HOLE + MIB, MEM_GROWTH, HOLE, &mem), 0);
+    assert_int_equal(mem_create_planned(&(struct mem_plan){HOLE + MIB, MEM_GROWTH, HOLE, {0}}, &mem), 0);
     assert_int_equal(mem_growth(mem).gpa, FOUR_GIB + MEM_GROWTH); /* aligned */
     mem_destroy(mem);
     mem = NULL;
-    assert_int_equal(mem_create_growing(MIB, MEM_GROWTH + MIB, HOLE, &mem), -EINVAL);
-    assert_int_equal(mem_create_growing(MIB, UINT64_C(1) << 40, HOLE, &mem), -EINVAL);
+    assert_int_equal(mem_create_planned(&(struct mem_plan){MIB, MEM_GROWTH + MIB, HOLE, {0}}, &mem), -EINVAL);
+    assert_int_equal(mem_create_planned(&(struct mem_plan){MIB, UINT64_C(1) << 40, HOLE, {0}}, &mem), -EINVAL);
     assert_null(mem);
 }
 
@@ -355,6 +355,33 @@ static void destroy_accepts_null(void **state)
     mem_destroy(NULL);
 }
 
+static void a_devices_memory_is_ram_that_no_range_tells_of(void **state)
+{
+    struct mem_plan plan = {64 * MIB, MEM_GROWTH, HOLE, {HOLE + 16 * MIB, 8 * MIB}};
+    struct mem *mem;
+    uint32_t value = 0x12345678;
+
+    (void)state;
+    assert_int_equal(mem_create_planned(&plan, &mem), 0);
+    assert_int_equal(mem_range_count(mem), 1);
+    assert_int_equal(mem_device(mem).gpa, HOLE + 16 * MIB);
+    assert_true(mem_is_ram(mem, HOLE + 16 * MIB, 8 * MIB));
+    assert_false(mem_is_ram(mem, HOLE + 16 * MIB - 1, 2));
+    assert_false(mem_is_ram(mem, HOLE + 24 * MIB - 1, 2));
+    assert_int_equal(mem_limit(mem), FOUR_GIB + MEM_GROWTH);
+    assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
+    assert_int_equal(mem_write(mem, HOLE + 24 * MIB - 4, &value, 4), 0);
+    assert_int_equal(*mem_pin(mem, FOUR_GIB + MEM_GROWTH - 4, 4), 0); /* bytes of its own */
+    assert_int_equal(*mem_pin(mem, HOLE + 24 * MIB - 4, 4), 0x78);
+    assert_int_equal(mem_discard(mem, HOLE + 16 * MIB, 8 * MIB), 0);
+    assert_int_equal(*mem_pin(mem, HOLE + 24 * MIB - 4, 4), 0);
+    mem_destroy(mem);
+    plan.device.gpa = FOUR_GIB - 4 * MIB;
+    assert_int_equal(mem_create_planned(&plan, &mem), -EINVAL);
+    plan.device.gpa = HOLE - MIB;
+    assert_int_equal(mem_create_planned(&plan, &mem), -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +400,7 @@ int main(void)
         cmocka_unit_test(growth_is_no_ram_until_it_grows),
         cmocka_unit_test(growth_is_forgotten_and_comes_back_empty),
         cmocka_unit_test(growth_behind_the_last_range_is_one_with_it),
+        cmocka_unit_test(a_devices_memory_is_ram_that_no_range_tells_of),
         cmocka_unit_test(discarded_pages_cost_nothing_and_read_as_zero),
         cmocka_unit_test(destroy_accepts_null),
     };

@@ -14,7 +14,7 @@ enum { ACCEPTED = 1 };
 #define VERSION (UINT32_C(1) << 16) /* 1.0, the only one there is */
 
 struct keyboard {
-    struct input *input;
+    struct messenger *messenger;
     unsigned lamps;
 };
 
@@ -24,9 +24,9 @@ static bool answer_request(struct keyboard *keyboard, uint32_t version)
 
     put_le32(answer + AT_TYPE, TYPE_RESPONSE);
     put_le32(answer + AT_WORD, version == VERSION ? ACCEPTED : 0);
-    input_answer(keyboard->input, answer, sizeof(answer));
+    messenger_answer(keyboard->messenger, answer, sizeof(answer));
     if (version == VERSION)
-        input_start(keyboard->input);
+        messenger_start(keyboard->messenger);
     return true;
 }
 
@@ -48,7 +48,7 @@ static bool received(void *owner, const uint8_t *bytes, size_t length)
     }
 }
 
-static const struct input_kind kind = {
+static const struct messenger_kind kind = {
     .offer =
         {
             .name = "keyboard",
@@ -67,7 +67,7 @@ int keyboard_create(const struct ic_host *host, struct keyboard **ret)
 
     if (keyboard == NULL)
         return -ENOMEM;
-    int error = input_create(host, &kind, keyboard, &keyboard->input);
+    int error = messenger_create(host, &kind, keyboard, &keyboard->messenger);
     if (error < 0)
         keyboard_destroy(keyboard);
     else
@@ -79,7 +79,7 @@ void keyboard_destroy(struct keyboard *keyboard)
 {
     if (keyboard == NULL)
         return;
-    input_destroy(keyboard->input);
+    messenger_destroy(keyboard->messenger);
     free(keyboard);
 }
 
@@ -95,13 +95,13 @@ static void put_stroke(uint8_t *to, const struct keystroke *stroke)
 
 int keyboard_send(struct keyboard *keyboard, const struct keystroke *strokes, size_t count)
 {
-    static uint8_t messages[INPUT_MOST_WAITING][SIZE_EVENT]; /* the loop is one thread */
+    static uint8_t messages[MESSENGER_MOST_WAITING][SIZE_EVENT]; /* the loop is one thread */
 
-    if (count > INPUT_MOST_WAITING)
+    if (count > MESSENGER_MOST_WAITING)
         return -ENOBUFS;
     for (size_t i = 0; i < count; i++)
         put_stroke(messages[i], &strokes[i]);
-    return input_send(keyboard->input, messages, SIZE_EVENT, count);
+    return messenger_send(keyboard->messenger, messages, SIZE_EVENT, count);
 }
 
 unsigned keyboard_lamps(const struct keyboard *keyboard)
@@ -109,7 +109,7 @@ unsigned keyboard_lamps(const struct keyboard *keyboard)
     return keyboard->lamps;
 }
 
-void keyboard_describe(const struct keyboard *keyboard, struct input_report *ret)
+void keyboard_describe(const struct keyboard *keyboard, struct messenger_report *ret)
 {
-    input_describe(keyboard->input, ret);
+    messenger_describe(keyboard->messenger, ret);
 }

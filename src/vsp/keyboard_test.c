@@ -96,7 +96,7 @@ static void lamps_are_seen(void **state)
 
 static void odd_messages_are_counted(void **state)
 {
-    struct input_report report;
+    struct messenger_report report;
     uint8_t bytes[8] = {1};
 
     connect_guest();

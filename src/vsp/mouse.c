@@ -56,10 +56,10 @@ enum { INFO_SIZE = 32, HID_DESCRIPTOR_SIZE = 9, VENDOR = 0x045e, PRODUCT = 0x062
 enum { DEVICE_SIZE = INFO_SIZE + HID_DESCRIPTOR_SIZE + sizeof(report_descriptor) };
 
 enum { REPORT_SIZE = 6, MOST_REPORTS = 64 };
-_Static_assert(AT_BODY + REPORT_SIZE <= INPUT_MOST_MESSAGE, "a report fits");
+_Static_assert(AT_BODY + REPORT_SIZE <= MESSENGER_MOST_MESSAGE, "a report fits");
 
 struct mouse {
-    struct input *input;
+    struct messenger *messenger;
     struct mouse_report last;
     bool asked; /* the guest agreed on the version, and was told the device */
 };
@@ -91,7 +91,7 @@ static void tell_device(struct mouse *mouse)
     hid[6] = 0x22;
     put_le16(hid + 7, sizeof(report_descriptor));
     memcpy(hid + HID_DESCRIPTOR_SIZE, report_descriptor, sizeof(report_descriptor));
-    input_answer(mouse->input, message, sizeof(message));
+    messenger_answer(mouse->messenger, message, sizeof(message));
 }
 
 /* The answer has the version again, and a byte that says whether it is accepted. */
@@ -104,7 +104,7 @@ static void answer_request(struct mouse *mouse, uint32_t version)
     put_le32(answer + AT_BODY, version);
     answer[AT_BODY + 4] = accepted ? 1 : 0;
     mouse->asked = accepted;
-    input_answer(mouse->input, answer, sizeof(answer));
+    messenger_answer(mouse->messenger, answer, sizeof(answer));
     if (accepted)
         tell_device(mouse);
 }
@@ -124,14 +124,14 @@ static bool received(void *owner, const uint8_t *bytes, size_t length)
     case TYPE_DEVICE_ACK:
         if (!mouse->asked)
             return false;
-        input_start(mouse->input);
+        messenger_start(mouse->messenger);
         return true;
     default:
         return false;
     }
 }
 
-static const struct input_kind kind = {
+static const struct messenger_kind kind = {
     .offer =
         {
             .name = "mouse",
@@ -150,7 +150,7 @@ int mouse_create(const struct ic_host *host, struct mouse **ret)
 
     if (mouse == NULL)
         return -ENOMEM;
-    int error = input_create(host, &kind, mouse, &mouse->input);
+    int error = messenger_create(host, &kind, mouse, &mouse->messenger);
     if (error < 0)
         mouse_destroy(mouse);
     else
@@ -162,7 +162,7 @@ void mouse_destroy(struct mouse *mouse)
 {
     if (mouse == NULL)
         return;
-    input_destroy(mouse->input);
+    messenger_destroy(mouse->messenger);
     free(mouse);
 }
 
@@ -183,7 +183,7 @@ int mouse_send(struct mouse *mouse, const struct mouse_report *reports, size_t c
         return -ENOBUFS;
     for (size_t i = 0; i < count; i++)
         put_report(messages[i], &reports[i]);
-    int error = input_send(mouse->input, messages, sizeof(messages[0]), count);
+    int error = messenger_send(mouse->messenger, messages, sizeof(messages[0]), count);
     if (error == 0 && count > 0)
         mouse->last = reports[count - 1];
     return error;
@@ -196,7 +196,7 @@ struct mouse_report mouse_last(const struct mouse *mouse)
     return last;
 }
 
-void mouse_describe(const struct mouse *mouse, struct input_report *ret)
+void mouse_describe(const struct mouse *mouse, struct messenger_report *ret)
 {
-    input_describe(mouse->input, ret);
+    messenger_describe(mouse->messenger, ret);
 }

@@ -5,7 +5,7 @@
 #ifndef VSP_MOUSE_H
 #define VSP_MOUSE_H
 
-#include "vsp/input.h"
+#include "vsp/messenger.h"
 
 struct mouse;
 
@@ -21,10 +21,10 @@ struct mouse_report {
 int mouse_create(const struct ic_host *host, struct mouse **ret);
 /* NULL is accepted. */
 void mouse_destroy(struct mouse *mouse);
-/* All or none; -ENOTCONN or -ENOBUFS as input_send(). At most 64 reports. */
+/* All or none; -ENOTCONN or -ENOBUFS as messenger_send(). At most 64 reports. */
 int mouse_send(struct mouse *mouse, const struct mouse_report *reports, size_t count);
 /* What was sent last; at the start at 0, 0. Without its wheel. */
 struct mouse_report mouse_last(const struct mouse *mouse);
-void mouse_describe(const struct mouse *mouse, struct input_report *ret);
+void mouse_describe(const struct mouse *mouse, struct messenger_report *ret);
 
 #endif

@@ -80,7 +80,7 @@ static void reports_arrive(void **state)
 static void nothing_is_sent_before_the_guest_has_the_device(void **state)
 {
     static const struct mouse_report report = {0};
-    struct input_report seen;
+    struct messenger_report seen;
 
     ic_guest_open(ic_guest_find());
     assert_int_equal(mouse_send(*state, &report, 1), -ENOTCONN);
@@ -95,7 +95,7 @@ static void nothing_is_sent_before_the_guest_has_the_device(void **state)
 
 static void odd_messages_are_counted(void **state)
 {
-    struct input_report seen;
+    struct messenger_report seen;
     uint8_t bytes[16] = {2};
 
     connect_guest();

@@ -7,7 +7,7 @@
 #include "vsp/mouse.h"
 #include "worker/verbs.h"
 
-enum { MOST_STROKES = INPUT_MOST_WAITING, MOST_STEPS = 60 };
+enum { MOST_STROKES = MESSENGER_MOST_WAITING, MOST_STEPS = 60 };
 
 struct strokes {
     struct keystroke stroke[MOST_STROKES];

@@ -1,4 +1,4 @@
-#include "vsp/input.h"
+#include "vsp/messenger.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -21,23 +21,23 @@ static bool received(void *owner, const uint8_t *bytes, size_t length)
     return length == 4;
 }
 
-static const struct input_kind kind = {.offer = {.name = "test"}, .received = received};
+static const struct messenger_kind kind = {.offer = {.name = "test"}, .received = received};
 
 static int setup(void **state)
 {
-    struct input *input = NULL;
+    struct messenger *messenger = NULL;
 
     received_count = 0;
-    assert_int_equal(input_create(ic_guest_start(), &kind, NULL, &input), 0);
+    assert_int_equal(messenger_create(ic_guest_start(), &kind, NULL, &messenger), 0);
     ic_guest_open(ic_guest_find());
-    input_start(input);
-    *state = input;
+    messenger_start(messenger);
+    *state = messenger;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    input_destroy(*state);
+    messenger_destroy(*state);
     ic_guest_end();
     return 0;
 }
@@ -51,13 +51,13 @@ static void take_number(uint32_t wanted)
     assert_int_equal(get_le32(message.bytes), wanted);
 }
 
-static void send_numbers(struct input *input, uint32_t first, unsigned count, int wanted)
+static void send_numbers(struct messenger *messenger, uint32_t first, unsigned count, int wanted)
 {
-    static uint8_t bytes[INPUT_MOST_WAITING + 1][4];
+    static uint8_t bytes[MESSENGER_MOST_WAITING + 1][4];
 
     for (unsigned i = 0; i < count; i++)
         put_le32(bytes[i], first + i);
-    assert_int_equal(input_send(input, bytes, 4, count), wanted);
+    assert_int_equal(messenger_send(messenger, bytes, 4, count), wanted);
 }
 
 static void what_finds_no_room_comes_later_in_order(void **state)
@@ -71,18 +71,18 @@ static void what_finds_no_room_comes_later_in_order(void **state)
 
 static void all_or_none_are_taken(void **state)
 {
-    struct input_report report;
+    struct messenger_report report;
 
     ic_guest_set_room(1);
     send_numbers(*state, 0, 1, 0); /* into the ring; the others wait */
-    send_numbers(*state, 1, INPUT_MOST_WAITING - 1, 0);
+    send_numbers(*state, 1, MESSENGER_MOST_WAITING - 1, 0);
     send_numbers(*state, 0, 2, -ENOBUFS);
-    send_numbers(*state, INPUT_MOST_WAITING, 1, 0);
+    send_numbers(*state, MESSENGER_MOST_WAITING, 1, 0);
     send_numbers(*state, 0, 1, -ENOBUFS);
-    for (uint32_t i = 0; i <= INPUT_MOST_WAITING; i++)
+    for (uint32_t i = 0; i <= MESSENGER_MOST_WAITING; i++)
         take_number(i);
-    input_describe(*state, &report);
-    assert_int_equal(report.sent, INPUT_MOST_WAITING + 1);
+    messenger_describe(*state, &report);
+    assert_int_equal(report.sent, MESSENGER_MOST_WAITING + 1);
 }
 
 static void a_close_forgets_what_waits(void **state)
@@ -96,7 +96,7 @@ static void a_close_forgets_what_waits(void **state)
     ic_guest_set_room(8);
     ic_guest_open(ic_guest_find());
     send_numbers(*state, 0, 1, -ENOTCONN);
-    input_start(*state);
+    messenger_start(*state);
     assert_false(ic_guest_take(ic_guest_find(), &message));
     send_numbers(*state, 7, 1, 0);
     take_number(7);
@@ -111,5 +111,5 @@ int main(void)
         TEST(all_or_none_are_taken),
         TEST(a_close_forgets_what_waits),
     };
-    return cmocka_run_group_tests_name("input", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("messenger", tests, NULL, NULL);
 }
