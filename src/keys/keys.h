@@ -35,4 +35,10 @@ int keys_parse_chord(const char *text, struct chord *ret, struct reason *reason)
  */
 bool keys_of_character(char character, struct chord *ret);
 
+/*
+ * The same for what X11 calls a key (X11/keysymdef.h), which is how VNC names them: characters as
+ * above, and keys that make none. False: a US keyboard has no such key.
+ */
+bool keys_of_keysym(uint32_t keysym, struct chord *ret);
+
 #endif
