@@ -72,6 +72,12 @@ int type_main(int argc, char **argv);
 extern const struct cli_option mouse_options[];
 int mouse_main(int argc, char **argv);
 
+extern const struct cli_option screenshot_options[];
+int screenshot_main(int argc, char **argv);
+
+extern const struct cli_option vnc_options[];
+int vnc_main(int argc, char **argv);
+
 extern const struct cli_option memory_options[];
 int memory_main(int argc, char **argv);
 

@@ -5,7 +5,7 @@
 /* The number that `text` begins with; what follows it, or NULL when there is none. */
 static const char *parse_digits(const char *text, unsigned *ret)
 {
-    enum { MOST_DIGITS = 3 };
+    enum { MOST_DIGITS = 5 };
     unsigned value = 0;
     int digits = 0;
 

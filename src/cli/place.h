@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* Decimal numbers below 1000; which places there are, the partition knows. */
+/* Decimal numbers below 100000; which places there are, the partition knows. */
 bool place_parse_number(const char *text, unsigned *ret);
 bool place_parse(const char *text, unsigned *ret_controller, unsigned *ret_lun);
 

@@ -23,7 +23,7 @@ static void places_are_two_numbers(void **state)
 static void other_texts_are_no_places(void **state)
 {
     static const char *const bad[] = {"",     ":",    "1",    "1:",     ":1",    "1:2:3", "-1:0",
-                                      "1:-0", "1: 0", " 1:0", "0:1000", "1.0:1", "a:b",   "1:2 "};
+                                      "1:-0", "1: 0", " 1:0", "0:100000", "1.0:1", "a:b",   "1:2 "};
     unsigned controller = 0;
     unsigned lun = 0;
     (void)state;
@@ -32,6 +32,8 @@ static void other_texts_are_no_places(void **state)
         assert_false(place_parse(bad[i], &controller, &lun));
     assert_false(place_parse_number("1x", &lun));
     assert_true(place_parse_number("7", &lun));
+    assert_true(place_parse_number("32767", &lun));
+    assert_int_equal(lun, 32767);
 }
 
 int main(void)

@@ -213,10 +213,11 @@ int control_connect_switch(int *ret_fd, struct reason *reason)
     return system_error(reason, address.sun_path);
 }
 
-/* ---- streams ---- */
+/* ---- sockets in a partition's own folder ---- */
 
-int control_stream_path(const char *name, const char *service, char ret[CONTROL_SOCKET_PATH_SIZE],
-                        struct reason *reason)
+/* `file` and what may follow it, in that folder. */
+static int path_in_folder(const char *name, const char *file, const char *more,
+                          char ret[CONTROL_SOCKET_PATH_SIZE], struct reason *reason)
 {
     char folder[CONTROL_SOCKET_PATH_SIZE];
     int error = find_folder(folder, sizeof(folder), reason);
@@ -225,14 +226,20 @@ int control_stream_path(const char *name, const char *service, char ret[CONTROL_
         return error;
     if (!control_name_is_valid(name))
         return reason_set(reason, -EINVAL, "'%s' is not the name of a partition", name);
-    int length = snprintf(ret, CONTROL_SOCKET_PATH_SIZE, "%s/%s.d/vsock%s%s", folder, name,
-                          service != NULL ? "_" : "", service != NULL ? service : "");
+    int length = snprintf(ret, CONTROL_SOCKET_PATH_SIZE, "%s/%s.d/%s%s%s", folder, name, file,
+                          more != NULL ? "_" : "", more != NULL ? more : "");
     if (length < 0 || length >= CONTROL_SOCKET_PATH_SIZE)
         return reason_set(reason, -ENAMETOOLONG, "the sockets of '%s' have too long a path", name);
     return 0;
 }
 
-static int make_stream_folder(const char *path, struct reason *reason)
+int control_stream_path(const char *name, const char *service, char ret[CONTROL_SOCKET_PATH_SIZE],
+                        struct reason *reason)
+{
+    return path_in_folder(name, "vsock", service, ret, reason);
+}
+
+static int make_own_folder(const char *path, struct reason *reason)
 {
     char folder[CONTROL_SOCKET_PATH_SIZE];
     auto_close int fd = -1;
@@ -243,13 +250,14 @@ static int make_stream_folder(const char *path, struct reason *reason)
     return open_folder(folder, &fd, reason);
 }
 
-int control_listen_streams(const char *name, struct control_listener *ret, struct reason *reason)
+static int listen_in_folder(const char *name, const char *file, struct control_listener *ret,
+                            struct reason *reason)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int error = control_stream_path(name, NULL, address.sun_path, reason);
+    int error = path_in_folder(name, file, NULL, address.sun_path, reason);
 
     if (error == 0)
-        error = make_stream_folder(address.sun_path, reason);
+        error = make_own_folder(address.sun_path, reason);
     if (error == 0)
         error = bind_socket(&address, SOCK_STREAM, &ret->fd, reason);
     if (error == 0)
@@ -257,13 +265,49 @@ int control_listen_streams(const char *name, struct control_listener *ret, struc
     return error;
 }
 
-void control_unlisten_streams(struct control_listener *listener)
+int control_listen_streams(const char *name, struct control_listener *ret, struct reason *reason)
+{
+    return listen_in_folder(name, "vsock", ret, reason);
+}
+
+int control_display_path(const char *name, char ret[CONTROL_SOCKET_PATH_SIZE],
+                         struct reason *reason)
+{
+    return path_in_folder(name, "display", NULL, ret, reason);
+}
+
+int control_listen_display(const char *name, struct control_listener *ret, struct reason *reason)
+{
+    return listen_in_folder(name, "display", ret, reason);
+}
+
+void control_unlisten_in_folder(struct control_listener *listener)
 {
     if (listener->fd < 0)
         return;
     control_unlisten(listener);
     *strrchr(listener->path, '/') = '\0';
-    (void)rmdir(listener->path); /* not when programs of the host listen there */
+    (void)rmdir(listener->path); /* not while other sockets are there */
+}
+
+int control_connect_display(const char *name, int *ret_fd, struct reason *reason)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error = control_display_path(name, address.sun_path, reason);
+
+    if (error < 0)
+        return error;
+    auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
+        *ret_fd = take_fd(&fd);
+        return 0;
+    }
+    if (errno != ENOENT && errno != ECONNREFUSED)
+        return system_error(reason, address.sun_path);
+    auto_close int partition = -1;
+    error = control_connect(name, &partition, reason);
+    return error < 0 ? error
+                     : reason_set(reason, -ENOTSUP, "partition %s was started without --video", name);
 }
 
 void control_unlisten(struct control_listener *listener)

@@ -34,7 +34,14 @@ void control_unlisten(struct control_listener *listener);
  * by control_listen().
  */
 int control_listen_streams(const char *name, struct control_listener *ret, struct reason *reason);
-void control_unlisten_streams(struct control_listener *listener);
+/* The same for its "display", where viewers of its screen connect (display/rfb.h). */
+int control_listen_display(const char *name, struct control_listener *ret, struct reason *reason);
+int control_display_path(const char *name, char ret[CONTROL_SOCKET_PATH_SIZE],
+                         struct reason *reason);
+/* -ENOENT: no partition of this name runs; -ENOTSUP: it has no screen. */
+int control_connect_display(const char *name, int *ret_fd, struct reason *reason);
+/* For either. */
+void control_unlisten_in_folder(struct control_listener *listener);
 /* Where a program of the host listens for the guest: "vsock_SERVICE"; NULL: "vsock" itself. */
 int control_stream_path(const char *name, const char *service, char ret[CONTROL_SOCKET_PATH_SIZE],
                         struct reason *reason);

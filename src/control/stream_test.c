@@ -48,7 +48,7 @@ static int begin(void **state)
 static int end(void **state)
 {
     (void)state;
-    control_unlisten_streams(&streams);
+    control_unlisten_in_folder(&streams);
     control_unlisten(&control);
     return 0;
 }
@@ -109,7 +109,7 @@ static void a_partition_without_them_is_told_apart(void **state)
     struct reason reason = {""};
     int fd = -1;
     (void)state;
-    control_unlisten_streams(&streams);
+    control_unlisten_in_folder(&streams);
     assert_int_equal(control_connect_stream("web", 610, 100, &fd, &reason), -ENOTSUP);
     assert_int_equal(control_connect_stream("other", 610, 100, &fd, &reason), -ENOENT);
 }
@@ -124,7 +124,7 @@ static void the_folder_is_private_and_goes_when_it_is_empty(void **state)
     *strrchr(path, '/') = '\0';
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 0777, 0700);
-    control_unlisten_streams(&streams);
+    control_unlisten_in_folder(&streams);
     assert_int_equal(stat(path, &status), -1);
 }
 

@@ -196,6 +196,6 @@ void sockets_destroy(struct sockets *sockets)
         loop_watch_destroy(sockets->watch);
     if (sockets->timer != NULL)
         loop_timer_destroy(sockets->timer);
-    control_unlisten_streams(&sockets->listener);
+    control_unlisten_in_folder(&sockets->listener);
     free(sockets);
 }

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "worker/cards.h"
 #include "worker/disks.h"
+#include "worker/display.h"
 #include "worker/images.h"
 #include "worker/memory.h"
 #include "worker/perf_map.h"
@@ -42,6 +43,7 @@ struct worker {
     struct verbs verbs;
     struct serve *serve;
     struct sockets *sockets;
+    struct display *display;
     int signal_fd;
     struct loop_watch *signal_watch;
     sigset_t signals_before;
@@ -317,6 +319,9 @@ static int serve_control(struct worker *worker, struct reason *reason)
         return 0;
     int error = sockets_create(worker->config->name, worker->loop, worker->machine,
                                &worker->sockets, reason);
+    if (error == 0 && machine_video(worker->machine) != NULL)
+        error = display_create(worker->config->name, worker->loop, worker->machine,
+                               &worker->display, reason);
     return error < 0 ? WORKER_EXIT_FAILED : 0;
 }
 
@@ -447,6 +452,8 @@ static int serve(struct worker *worker)
     }
     serve_destroy(worker->serve);
     worker->serve = NULL;
+    display_destroy(worker->display);
+    worker->display = NULL;
     sockets_destroy(worker->sockets);
     worker->sockets = NULL;
     serial_stop_waiting(worker->serial);
@@ -460,6 +467,7 @@ static int serve(struct worker *worker)
 static void release(struct worker *worker)
 {
     serve_destroy(worker->serve);
+    display_destroy(worker->display);
     sockets_destroy(worker->sockets);
     control_unlisten(&worker->listener);
     memory_destroy(worker->memory);

@@ -1,0 +1,166 @@
+/* partita screenshot: what a guest's screen shows, as a PNG file. */
+#include <errno.h>
+#include <png.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "cli/order.h"
+#include "control/socket.h"
+#include "display/picture.h"
+
+enum { TIMEOUT_MS = 20000, BYTES_A_PIXEL = 3 };
+
+struct screenshot_command {
+    struct order_words words;
+    bool force, help;
+};
+
+static int take_force(void *command, const char *value)
+{
+    (void)value;
+    ((struct screenshot_command *)command)->force = true;
+    return 0;
+}
+
+static int take_help(void *command, const char *value)
+{
+    (void)value;
+    ((struct screenshot_command *)command)->help = true;
+    return 0;
+}
+
+static int take_word(void *command, const char *word)
+{
+    return order_take_word(&((struct screenshot_command *)command)->words, 2, "screenshot", word);
+}
+
+const struct cli_option screenshot_options[] = {
+    {"force", 'f', CLI_FLAG, NULL, NULL, "overwrite FILE", take_force},
+    {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
+    {0},
+};
+
+static void print_help(void)
+{
+    (void)puts("Usage: partita screenshot NAME [FILE]\n"
+               "Write what the screen of the running partition NAME shows to FILE, as PNG; '-' is\n"
+               "standard output. Without FILE it is NAME.png here. The partition was started with\n"
+               "--video.\n");
+    cli_print_options(stdout, screenshot_options);
+    (void)puts("\n"
+               "Exit codes: 0 done, 1 no screen or no answer, 2 usage, 3 the file cannot be\n"
+               "written, 5 no such partition runs.\n"
+               "\n"
+               "Examples:\n"
+               "  partita screenshot web\n"
+               "  partita screenshot web - | display");
+}
+
+/* ---- the file ---- */
+
+static int refuse_file(const char *file, const char *why)
+{
+    cli_error("screenshot: %s: %s", file, why);
+    return CLI_EXIT_FILE;
+}
+
+static bool write_png(const struct screen *screen, FILE *to, png_image *image)
+{
+    size_t count = (size_t)screen->width * screen->height;
+    auto_free uint8_t *pixels = malloc(count * BYTES_A_PIXEL);
+
+    if (pixels == NULL) {
+        (void)snprintf(image->message, sizeof(image->message), "out of memory");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        pixels[i * BYTES_A_PIXEL] = (uint8_t)(screen->pixels[i] >> 16);
+        pixels[i * BYTES_A_PIXEL + 1] = (uint8_t)(screen->pixels[i] >> 8);
+        pixels[i * BYTES_A_PIXEL + 2] = (uint8_t)screen->pixels[i];
+    }
+    *image = (png_image){
+        .version = PNG_IMAGE_VERSION,
+        .width = screen->width,
+        .height = screen->height,
+        .format = PNG_FORMAT_RGB,
+    };
+    return png_image_write_to_stdio(image, to, 0, pixels, 0, NULL) != 0 && fflush(to) == 0;
+}
+
+static int write_stream(const struct screen *screen, FILE *to, const char *name)
+{
+    png_image image = {0};
+
+    if (to != NULL && write_png(screen, to, &image))
+        return 0;
+    return refuse_file(name, image.message[0] != '\0' ? image.message : strerrordesc_np(errno));
+}
+
+static int write_file(const struct screen *screen, const char *name, bool force)
+{
+    auto_fclose FILE *file = fopen(name, force ? "wbe" : "wbxe");
+
+    if (file == NULL && errno == EEXIST)
+        return refuse_file(name, "is there already; --force overwrites it");
+    int code = write_stream(screen, file, name);
+    if (code != 0 && file != NULL)
+        (void)unlink(name);
+    if (code == 0)
+        (void)printf("%s: %u x %u pixels\n", name, screen->width, screen->height);
+    return code;
+}
+
+/* ---- the picture ---- */
+
+static int look(const char *name, struct screen **ret)
+{
+    struct reason reason = {0};
+    auto_close int fd = -1;
+    int error = control_connect_display(name, &fd, &reason);
+
+    if (error < 0) {
+        cli_error("screenshot: %s", reason.text);
+        return error == -ENOENT ? CLI_EXIT_NO_PARTITION : CLI_EXIT_FAILED;
+    }
+    if (picture_take(fd, TIMEOUT_MS, ret, &reason) == 0)
+        return 0;
+    cli_error("screenshot: the screen of %s: %s", name, reason.text);
+    return CLI_EXIT_FAILED;
+}
+
+static int take_screenshot(const struct screenshot_command *command)
+{
+    const char *name = command->words.words[0];
+    const char *file = command->words.count > 1 ? command->words.words[1] : NULL;
+    char usual[CONTROL_NAME_SIZE + sizeof(".png")];
+    struct screen *screen = NULL;
+    int code = look(name, &screen);
+
+    if (code != 0)
+        return code;
+    (void)snprintf(usual, sizeof(usual), "%s.png", name);
+    if (file != NULL && strcmp(file, "-") == 0)
+        code = write_stream(screen, stdout, "standard output");
+    else
+        code = write_file(screen, file != NULL ? file : usual, command->force);
+    screen_destroy(screen);
+    return code;
+}
+
+int screenshot_main(int argc, char **argv)
+{
+    struct screenshot_command command = {0};
+    int code = cli_parse_words(screenshot_options, argc, argv, &command, take_word);
+
+    if (code == 0 && command.help) {
+        print_help();
+        return 0;
+    }
+    if (code == 0 && command.words.count == 0)
+        code = order_check_words(&command.words, 1, "screenshot", "NAME [FILE]");
+    return code != 0 ? code : take_screenshot(&command);
+}
