@@ -111,8 +111,8 @@ void pci_port_write(struct pci *pci, uint64_t offset, unsigned size, uint64_t va
         return;
     }
     uint32_t address = pci->state.address;
-    if (offset < 4 || offset + size > PCI_PORT_COUNT ||
-        (address & (uint32_t)ADDRESS_ENABLE) == 0 || (address >> 8 & 0xffff) != FUNCTION_VIDEO)
+    if (offset < 4 || offset + size > PCI_PORT_COUNT || (address & (uint32_t)ADDRESS_ENABLE) == 0 ||
+        (address >> 8 & 0xffff) != FUNCTION_VIDEO)
         return;
     unsigned shift = 8 * (unsigned)(offset - 4);
     uint32_t mask = (uint32_t)(UINT64_MAX >> (64 - 8 * size)) << shift;

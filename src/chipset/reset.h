@@ -11,8 +11,8 @@
 struct reset;
 
 /*
- * `host` must outlive the device; only its power verb is used. So must `pci`, whose ports lie around
- * 0xcf9; NULL: nobody answers there.
+ * `host` must outlive the device; only its power verb is used. So must `pci`, whose ports lie
+ * around 0xcf9; NULL: nobody answers there.
  */
 int reset_create(const struct chipset_host *host, struct pci *pci, struct reset **ret);
 void reset_destroy(struct reset *reset);

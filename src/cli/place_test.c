@@ -22,7 +22,7 @@ static void places_are_two_numbers(void **state)
 
 static void other_texts_are_no_places(void **state)
 {
-    static const char *const bad[] = {"",     ":",    "1",    "1:",     ":1",    "1:2:3", "-1:0",
+    static const char *const bad[] = {"",     ":",    "1",    "1:",       ":1",    "1:2:3", "-1:0",
                                       "1:-0", "1: 0", " 1:0", "0:100000", "1.0:1", "a:b",   "1:2 "};
     unsigned controller = 0;
     unsigned lun = 0;

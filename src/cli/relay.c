@@ -140,8 +140,7 @@ static int turn(struct relay *relay, bool *ret_stop)
 
     for (unsigned i = 0; i < count; i++) {
         const struct way *way = relay->pairs[i]->way;
-        fds[PAIRS + 2 * i] =
-            (struct pollfd){.fd = way[0].from, .events = wishes(&way[0], &way[1])};
+        fds[PAIRS + 2 * i] = (struct pollfd){.fd = way[0].from, .events = wishes(&way[0], &way[1])};
         fds[PAIRS + 2 * i + 1] =
             (struct pollfd){.fd = way[0].to, .events = wishes(&way[1], &way[0])};
     }

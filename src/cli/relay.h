@@ -1,6 +1,6 @@
 /*
- * Passes connections on: each that comes to a listening socket gets one of its own behind, and bytes
- * go both ways until an end closes. Nobody waits for another. One thread.
+ * Passes connections on: each that comes to a listening socket gets one of its own behind, and
+ * bytes go both ways until an end closes. Nobody waits for another. One thread.
  */
 #ifndef CLI_RELAY_H
 #define CLI_RELAY_H

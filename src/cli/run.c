@@ -503,8 +503,9 @@ static int boot_guest(struct run_command *run)
         return CLI_EXIT_USAGE;
     }
     if (!run->worker.machine.hyperv && run->worker.machine.input) {
-        cli_error("run: a guest without Hyper-V has no synthetic devices; --no-hyperv and --input or"
-                  " --video exclude each other");
+        cli_error(
+            "run: a guest without Hyper-V has no synthetic devices; --no-hyperv and --input or"
+            " --video exclude each other");
         return CLI_EXIT_USAGE;
     }
     run->worker.usual_card = run->worker.disk_count > 0 && run->worker.card_count == 0 &&

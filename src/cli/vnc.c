@@ -162,8 +162,8 @@ static int serve(const char *name, unsigned port)
         return refuse(-EADDRINUSE, &behind.reason);
     (void)printf("VNC: 127.0.0.1:%u shows the screen of %s; Ctrl-C ends it\n", port, name);
     (void)fflush(stdout);
-    const struct relay_config config = {listener, signals, connect_screen,
-                                        look_for_partition, &behind};
+    const struct relay_config config = {listener, signals, connect_screen, look_for_partition,
+                                        &behind};
     error = relay_run(&config);
     if (error == -ENOENT)
         (void)reason_set(&behind.reason, error, "the partition %s has ended", name);

@@ -306,8 +306,9 @@ int control_connect_display(const char *name, int *ret_fd, struct reason *reason
         return system_error(reason, address.sun_path);
     auto_close int partition = -1;
     error = control_connect(name, &partition, reason);
-    return error < 0 ? error
-                     : reason_set(reason, -ENOTSUP, "partition %s was started without --video", name);
+    return error < 0
+               ? error
+               : reason_set(reason, -ENOTSUP, "partition %s was started without --video", name);
 }
 
 void control_unlisten(struct control_listener *listener)

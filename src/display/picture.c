@@ -130,16 +130,8 @@ static int begin(struct session *session)
 static int ask(const struct session *session)
 {
     uint8_t words[20 + 8 + 10] = {
-        [4] = 32,
-        [5] = 24,
-        [7] = 1,
-        [9] = 255,
-        [11] = 255,
-        [13] = 255,
-        [14] = 16,
-        [15] = 8,
-        [20] = 2,
-        [23] = 1, /* one encoding, which is RAW */
+        [4] = 32,   [5] = 24,  [7] = 1,  [9] = 255, [11] = 255,
+        [13] = 255, [14] = 16, [15] = 8, [20] = 2,  [23] = 1, /* one encoding, which is RAW */
         [28] = 3,
     };
 
@@ -212,8 +204,7 @@ int picture_take(int fd, int timeout_ms, struct screen **ret, struct reason *rea
 {
     struct session session = {
         .fd = fd,
-        .deadline_ns =
-            clock_monotonic_ns() + (uint64_t)timeout_ms * (NS_PER_SECOND / 1000),
+        .deadline_ns = clock_monotonic_ns() + (uint64_t)timeout_ms * (NS_PER_SECOND / 1000),
         .reason = reason,
     };
     int error = agree_on_version(&session);

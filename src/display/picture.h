@@ -9,8 +9,8 @@
 #include "display/screen.h"
 
 /*
- * `fd` is a connected socket, and the caller's. 0; -ETIMEDOUT; -EPROTO: it speaks something else, or
- * wants a password; -ECONNRESET: it closed; -ENOMEM; always with a reason.
+ * `fd` is a connected socket, and the caller's. 0; -ETIMEDOUT; -EPROTO: it speaks something else,
+ * or wants a password; -ECONNRESET: it closed; -ENOMEM; always with a reason.
  */
 int picture_take(int fd, int timeout_ms, struct screen **ret, struct reason *reason);
 

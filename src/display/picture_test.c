@@ -119,10 +119,13 @@ static void what_a_server_must_not_say_is_refused(void **state)
         {"RFB 003.008\n\0", 13, "password"},
         {"RFB 003.008\n\1\1\0\0\0\1", 18, "lets nobody"},
         {HANDS "\0\0\0\4FORMAT FORMAT FO\0\0\0\0", 42, "0 x 4"},
-        {HANDS "\0\4\xff\xff" "FORMAT FORMAT FO\0\0\0\0", 42, "65535"},
+        {HANDS "\0\4\xff\xff"
+               "FORMAT FORMAT FO\0\0\0\0",
+         42, "65535"},
         {HANDS "\0\4\0\4FORMAT FORMAT FO\x7f\0\0\0", 42, "text"},
         {HANDS INIT "\1", 44, "type 1"},
-        {HANDS INIT "\2\3\0\0\0\0\0\0\1x\0\0\0\1\0\1\0\0\0\10\0\1\0\0\0\0", 43 + 10 + 16, "rectangle"},
+        {HANDS INIT "\2\3\0\0\0\0\0\0\1x\0\0\0\1\0\1\0\0\0\10\0\1\0\0\0\0", 43 + 10 + 16,
+         "rectangle"},
         {HANDS INIT "\0\0\0\1\0\0\0\1\0\1\0\4\0\0\0\0", 43 + 16, "rectangle"},
         {HANDS INIT "\0\0\0\1\0\0\0\0\0\1\0\1\0\0\0\20", 43 + 16, "rectangle"},
     };

@@ -237,19 +237,22 @@ static void other_security_is_refused_with_a_word(void **state)
 
 static void pictures_arrive_in_every_format_and_encoding(void **state)
 {
-    static const struct rfb_viewer_format formats[] = {
-        {32, 24, false, 255, 255, 255, 16, 8, 0}, {32, 24, true, 255, 255, 255, 0, 8, 16},
-        {32, 24, true, 255, 255, 255, 24, 16, 8}, {32, 32, false, 255, 255, 255, 16, 8, 0},
-        {32, 30, false, 1023, 1023, 1023, 20, 10, 0}, {16, 16, false, 31, 63, 31, 11, 5, 0},
-        {16, 15, true, 31, 31, 31, 0, 5, 10},     {8, 8, false, 7, 7, 3, 0, 3, 6},
-        {8, 1, false, 0, 1, 0, 0, 0, 0}};
+    static const struct rfb_viewer_format formats[] = {{32, 24, false, 255, 255, 255, 16, 8, 0},
+                                                       {32, 24, true, 255, 255, 255, 0, 8, 16},
+                                                       {32, 24, true, 255, 255, 255, 24, 16, 8},
+                                                       {32, 32, false, 255, 255, 255, 16, 8, 0},
+                                                       {32, 30, false, 1023, 1023, 1023, 20, 10, 0},
+                                                       {16, 16, false, 31, 63, 31, 11, 5, 0},
+                                                       {16, 15, true, 31, 31, 31, 0, 5, 10},
+                                                       {8, 8, false, 7, 7, 3, 0, 3, 6},
+                                                       {8, 1, false, 0, 1, 0, 0, 0, 0}};
     static const int32_t encodings[] = {RAW, ZRLE};
     struct fixture *f = *state;
 
     for (unsigned i = 0; i < 2 * sizeof(formats) / sizeof(formats[0]); i++) {
         const struct rfb_viewer_format *format = &formats[i / 2];
-        uint8_t message[20] = {0, 0, 0, 0, (uint8_t)format->bits, (uint8_t)format->depth,
-                               format->big_endian, 1};
+        uint8_t message[20] = {
+            0, 0, 0, 0, (uint8_t)format->bits, (uint8_t)format->depth, format->big_endian, 1};
         put_be16(message + 8, (uint16_t)format->red_max);
         put_be16(message + 10, (uint16_t)format->green_max);
         put_be16(message + 12, (uint16_t)format->blue_max);

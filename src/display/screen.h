@@ -42,9 +42,9 @@ int screen_resize(struct screen *screen, unsigned width, unsigned height);
 void screen_destroy(struct screen *screen);
 
 /*
- * Take a rectangle in, from `left`, `top` up to but not with `right`, `bottom`; what lies outside is
- * cut off. `from` is the guest's first pixel of the whole screen, little-endian 0x??rrggbb, `pitch`
- * bytes a row: all of it is readable. The tiles that really changed are added to `changed`.
+ * Take a rectangle in, from `left`, `top` up to but not with `right`, `bottom`; what lies outside
+ * is cut off. `from` is the guest's first pixel of the whole screen, little-endian 0x??rrggbb,
+ * `pitch` bytes a row: all of it is readable. The tiles that really changed are added to `changed`.
  */
 void screen_take(struct screen *screen, unsigned left, unsigned top, unsigned right,
                  unsigned bottom, const uint8_t *from, size_t pitch, struct screen_tiles *changed);

@@ -118,8 +118,8 @@ static void runs_come_in_order(void **state)
 
     tiles.row[1] = 0x8000000000000016; /* 1, 2, 4 and 63 */
     tiles.row[63] = UINT64_MAX;
-    static const struct screen_run wanted[] = {{1, 1, 2}, {1, 4, 1}, {1, 63, 1},
-                                               {63, 0, 40}, {63, 40, 24}};
+    static const struct screen_run wanted[] = {
+        {1, 1, 2}, {1, 4, 1}, {1, 63, 1}, {63, 0, 40}, {63, 40, 24}};
     for (unsigned i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
         assert_true(screen_tiles_next(&tiles, 40, &run));
         assert_memory_equal(&run, &wanted[i], sizeof(run));

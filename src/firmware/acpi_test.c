@@ -348,7 +348,7 @@ static void pci_is_a_bus_when_it_is_wanted(void **state)
               output, sizeof(output));
     assert_null(strstr(output, "Error"));
     assert_says(output, "00000000030AD041"); /* PNP0A03 */
-    assert_says(output, "88 0D");                /* bus numbers, ACPI 6.3 § 6.4.3.5.3 */
+    assert_says(output, "88 0D");            /* bus numbers, ACPI 6.3 § 6.4.3.5.3 */
     assert_int_equal(run(folder, "rm -r \"$PWD\"", output, sizeof(output)), 0);
     mem_destroy(mem);
 }

@@ -45,7 +45,8 @@ static void keys_without_a_character_have_their_codes(void **state)
 
 static void others_are_no_keys(void **state)
 {
-    static const uint32_t others[] = {0, 0x1f, 0x7f, 0xe4, 0x20ac, 0xff00, 0xffbd, 0x1000041, UINT32_MAX};
+    static const uint32_t others[] = {0,      0x1f,   0x7f,      0xe4,      0x20ac,
+                                      0xff00, 0xffbd, 0x1000041, UINT32_MAX};
     struct chord chord;
     (void)state;
 

@@ -23,7 +23,8 @@ static int check_config(const struct machine_config *config, struct reason *reas
                           " less than what there is at the start");
     if (config->video_width != 0 &&
         (!config->hyperv || !machine_video_fits(config->video_width, config->video_height)))
-        return reason_set(reason, -EINVAL, "a screen needs Hyper-V, and a size that guests can use");
+        return reason_set(reason, -EINVAL,
+                          "a screen needs Hyper-V, and a size that guests can use");
     return 0;
 }
 

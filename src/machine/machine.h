@@ -83,8 +83,8 @@ struct machine_config {
     bool input;           /* it has a keyboard and a mouse; only with hyperv */
     /* What its screen should be; 0: it has none. machine_video_fits(); only with hyperv. */
     unsigned video_width, video_height;
-    bool end_on_reset;    /* a guest's reset is the end: MACHINE_END_RESET */
-    struct loop *loop;    /* its thread serves timers, disks and resets */
+    bool end_on_reset; /* a guest's reset is the end: MACHINE_END_RESET */
+    struct loop *loop; /* its thread serves timers, disks and resets */
     void *owner;
     /* In order, one call at a time; on a vCPU thread it may wait, on the loop's it must not. */
     void (*serial_output)(void *owner, const uint8_t *bytes, size_t length);

@@ -68,9 +68,8 @@ int machine_reset_memory(struct machine *machine, struct reason *reason)
         balloon_reset(machine->balloon);
     if (mem_ungrow(machine->mem) < 0)
         return reason_set(reason, -ENOMEM, "added memory cannot be taken away for the reset");
-    int error = mem_device(machine->mem).size == 0
-                    ? 0
-                    : zero_range(machine->mem, mem_device(machine->mem));
+    int error =
+        mem_device(machine->mem).size == 0 ? 0 : zero_range(machine->mem, mem_device(machine->mem));
     for (size_t i = 0; error == 0 && i < mem_range_count(machine->mem); i++)
         error = zero_range(machine->mem, mem_range_at(machine->mem, i));
     if (error < 0)

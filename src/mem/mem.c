@@ -2,7 +2,8 @@
  * Guest-physical memory over one sealed memfd. The invariants are in mem.h.
  *
  * The file is dense: the bytes of the second range follow those of the first, then come those of
- * what may grow, and those of a device last, so the hole below 4 GiB costs address space only. Host addresses are sparse: base
+ * what may grow, and those of a device last, so the hole below 4 GiB costs address space only. Host
+ * addresses are sparse: base
  * + gpa, always.
  */
 #include "mem/mem.h"

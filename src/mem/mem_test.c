@@ -268,7 +268,8 @@ static void growth_is_no_ram_until_it_grows(void **state)
 {
     (void)state;
     struct mem *mem = NULL;
-    assert_int_equal(mem_create_planned(&(struct mem_plan){64 * MIB, 2 * MEM_GROWTH, HOLE, {0}}, &mem), 0);
+    assert_int_equal(
+        mem_create_planned(&(struct mem_plan){64 * MIB, 2 * MEM_GROWTH, HOLE, {0}}, &mem), 0);
     assert_int_equal(mem_growth(mem).gpa, FOUR_GIB);
     assert_int_equal(mem_end(mem), 64 * MIB);
     assert_int_equal(mem_limit(mem), FOUR_GIB + 2 * MEM_GROWTH);
@@ -289,7 +290,8 @@ static void growth_is_forgotten_and_comes_back_empty(void **state)
 {
     (void)state;
     struct mem *mem = NULL;
-    assert_int_equal(mem_create_planned(&(struct mem_plan){64 * MIB, MEM_GROWTH, HOLE, {0}}, &mem), 0);
+    assert_int_equal(mem_create_planned(&(struct mem_plan){64 * MIB, MEM_GROWTH, HOLE, {0}}, &mem),
+                     0);
     assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
     assert_int_equal(mem_write(mem, FOUR_GIB, "abc", 4), 0);
     assert_int_equal(mem_ungrow(mem), 0);
@@ -305,7 +307,8 @@ static void growth_behind_the_last_range_is_one_with_it(void **state)
 {
     (void)state;
     struct mem *mem = NULL;
-    assert_int_equal(mem_create_planned(&(struct mem_plan){HOLE + MEM_GROWTH, MEM_GROWTH, HOLE, {0}}, &mem), 0);
+    assert_int_equal(
+        mem_create_planned(&(struct mem_plan){HOLE + MEM_GROWTH, MEM_GROWTH, HOLE, {0}}, &mem), 0);
     assert_int_equal(mem_growth(mem).gpa, FOUR_GIB + MEM_GROWTH);
     assert_false(mem_is_ram(mem, FOUR_GIB + MEM_GROWTH - 8, 16));
     assert_int_equal(mem_grow(mem, MEM_GROWTH), 0);
@@ -314,12 +317,15 @@ static void growth_behind_the_last_range_is_one_with_it(void **state)
     assert_int_equal(mem_discard(mem, FOUR_GIB + MEM_GROWTH - 4096, 8192), 0);
     assert_int_equal(*mem_pin(mem, FOUR_GIB + MEM_GROWTH, 1), 0);
     mem_destroy(mem);
-    assert_int_equal(mem_create_planned(&(struct mem_plan){HOLE + MIB, MEM_GROWTH, HOLE, {0}}, &mem), 0);
+    assert_int_equal(
+        mem_create_planned(&(struct mem_plan){HOLE + MIB, MEM_GROWTH, HOLE, {0}}, &mem), 0);
     assert_int_equal(mem_growth(mem).gpa, FOUR_GIB + MEM_GROWTH); /* aligned */
     mem_destroy(mem);
     mem = NULL;
-    assert_int_equal(mem_create_planned(&(struct mem_plan){MIB, MEM_GROWTH + MIB, HOLE, {0}}, &mem), -EINVAL);
-    assert_int_equal(mem_create_planned(&(struct mem_plan){MIB, UINT64_C(1) << 40, HOLE, {0}}, &mem), -EINVAL);
+    assert_int_equal(mem_create_planned(&(struct mem_plan){MIB, MEM_GROWTH + MIB, HOLE, {0}}, &mem),
+                     -EINVAL);
+    assert_int_equal(
+        mem_create_planned(&(struct mem_plan){MIB, UINT64_C(1) << 40, HOLE, {0}}, &mem), -EINVAL);
     assert_null(mem);
 }
 

@@ -218,7 +218,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     number = 0;
     asked = 0;
     if (mem == NULL)
-        require(mem_create_planned(&(struct mem_plan){STARTUP * MIB, STEPS * MEM_GROWTH, 3072 * MIB, {0}}, &mem) == 0);
+        require(mem_create_planned(
+                    &(struct mem_plan){STARTUP * MIB, STEPS * MEM_GROWTH, 3072 * MIB, {0}}, &mem) ==
+                0);
     require(mem_ungrow(mem) == 0);
     require(balloon_create(ic_guest_start(), mem, &balloon) == 0);
     channel = ic_guest_find();

@@ -18,7 +18,8 @@ struct keystroke {
 int keyboard_create(const struct ic_host *host, struct keyboard **ret);
 /* NULL is accepted. */
 void keyboard_destroy(struct keyboard *keyboard);
-/* All or none; -ENOTCONN or -ENOBUFS as messenger_send(). `count`: at most MESSENGER_MOST_WAITING. */
+/* All or none; -ENOTCONN or -ENOBUFS as messenger_send(). `count`: at most MESSENGER_MOST_WAITING.
+ */
 int keyboard_send(struct keyboard *keyboard, const struct keystroke *strokes, size_t count);
 /* The lamps that the guest last asked for: bit 0 scroll, 1 num, 2 caps. */
 unsigned keyboard_lamps(const struct keyboard *keyboard);

@@ -1,4 +1,5 @@
-/* The channel of a keyboard, a mouse or a screen (messenger.h). VMBus may close it within any call. */
+/* The channel of a keyboard, a mouse or a screen (messenger.h). VMBus may close it within any call.
+ */
 #include "vsp/messenger.h"
 
 #include <errno.h>
@@ -60,7 +61,8 @@ int messenger_send(struct messenger *messenger, const void *messages, size_t siz
     if (count > MESSENGER_MOST_WAITING - messenger->count || size > MESSENGER_MOST_MESSAGE)
         return -ENOBUFS;
     for (size_t i = 0; i < count; i++) {
-        struct waiting *to = &messenger->waiting[(messenger->first + messenger->count++) % MESSENGER_MOST_WAITING];
+        struct waiting *to =
+            &messenger->waiting[(messenger->first + messenger->count++) % MESSENGER_MOST_WAITING];
         to->length = (uint8_t)size;
         memcpy(to->bytes, from + i * size, size);
     }
@@ -143,7 +145,7 @@ static const struct vmbus_channel_ops channel_ops = {
 /* ---- life ---- */
 
 int messenger_create(const struct ic_host *host, const struct messenger_kind *kind, void *owner,
-                 struct messenger **ret)
+                     struct messenger **ret)
 {
     struct messenger *messenger = calloc(1, sizeof(*messenger));
 
@@ -156,7 +158,8 @@ int messenger_create(const struct ic_host *host, const struct messenger_kind *ki
     messenger->packet.payload_room = sizeof(messenger->payload);
     int error = loop_timer_create(host->loop, read_packets, messenger, &messenger->reader);
     if (error == 0)
-        error = vmbus_offer(host->vmbus, &kind->offer, &channel_ops, messenger, &messenger->channel);
+        error =
+            vmbus_offer(host->vmbus, &kind->offer, &channel_ops, messenger, &messenger->channel);
     if (error < 0)
         messenger_destroy(messenger);
     else

@@ -33,7 +33,7 @@ struct messenger_report {
 
 /* The kind is copied. */
 int messenger_create(const struct ic_host *host, const struct messenger_kind *kind, void *owner,
-                 struct messenger **ret);
+                     struct messenger **ret);
 /* NULL is accepted. */
 void messenger_destroy(struct messenger *messenger);
 /* Part of the guest's first words: at once, or the guest does without. */

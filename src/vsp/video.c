@@ -56,10 +56,10 @@ enum {
 enum { DEPTH = 32, BYTES_A_PIXEL = 4, MOST_PITCH = 1 << 16, MIB = 1 << 20 };
 
 /* What else a guest may choose, as far as the memory reaches; the wanted one comes first. */
-static const uint16_t resolutions[][2] = {
-    {640, 480},   {800, 600},  {1024, 768},  {1152, 864},  {1280, 720},  {1280, 1024},
-    {1440, 900},  {1600, 900}, {1600, 1200}, {1680, 1050}, {1920, 1080}, {1920, 1200},
-    {2560, 1440}, {2560, 1600}, {3840, 2160}};
+static const uint16_t resolutions[][2] = {{640, 480},   {800, 600},   {1024, 768},  {1152, 864},
+                                          {1280, 720},  {1280, 1024}, {1440, 900},  {1600, 900},
+                                          {1600, 1200}, {1680, 1050}, {1920, 1080}, {1920, 1200},
+                                          {2560, 1440}, {2560, 1600}, {3840, 2160}};
 enum { RESOLUTION_COUNT = sizeof(resolutions) / sizeof(resolutions[0]) };
 
 struct video {

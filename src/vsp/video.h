@@ -1,6 +1,6 @@
 /*
- * Synthetic video, versions 3.2 and 3.5: the guest says where in its memory the pixels of its screen
- * lie and which rectangles it has drawn. 32 bits a pixel. Loop thread.
+ * Synthetic video, versions 3.2 and 3.5: the guest says where in its memory the pixels of its
+ * screen lie and which rectangles it has drawn. 32 bits a pixel. Loop thread.
  *
  * The peer is Linux drivers/video/fbdev/hyperv_fb.c. Guests are hostile: a screen that does not lie
  * in RAM, or is larger than VIDEO_MOST_SIDE each way, is none; its contents may change at any time.
@@ -46,7 +46,8 @@ void video_watch(struct video *video, bool watched);
 struct video_screen {
     unsigned width, height; /* 0: there is none */
     size_t pitch;           /* bytes from one row to the next */
-    /* Little-endian 0x??rrggbb, all `height` rows of it are RAM; valid until the loop's next turn. */
+    /* Little-endian 0x??rrggbb, all `height` rows of it are RAM; valid until the loop's next turn.
+     */
     const uint8_t *pixels;
 };
 void video_look(const struct video *video, struct video_screen *ret);

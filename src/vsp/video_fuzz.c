@@ -4,6 +4,8 @@
  *
  * The input is a sequence of actions: a byte that chooses, then what the action needs.
  */
+#include "vsp/video.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +13,6 @@
 #include "base/clock.h"
 #include "tests/harness/fuzz_input.h"
 #include "tests/harness/ic_guest.h"
-#include "vsp/video.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 

@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 #include "tests/harness/ic_guest.h"
 
-#define MIB UINT64_C(0x100000)
+#define MIB         UINT64_C(0x100000)
 #define VERSION_3_2 UINT32_C(0x20003)
 #define VERSION_3_5 UINT32_C(0x50003)
 
@@ -218,9 +218,9 @@ static void a_screen_is_where_the_guest_says(void **state)
 static void a_screen_that_cannot_be_is_none(void **state)
 {
     static const uint32_t wrong[][4] = {
-        {16, 800, 600, 3200},  {32, 0, 600, 3200},      {32, 800, 0, 3200},
-        {32, 4097, 600, 65536}, {32, 800, 4097, 3200},  {32, 800, 600, 3199},
-        {32, 800, 600, 65537}, {32, UINT32_MAX, 1, 64}, {32, 0x40000001, 1, 64},
+        {16, 800, 600, 3200},   {32, 0, 600, 3200},      {32, 800, 0, 3200},
+        {32, 4097, 600, 65536}, {32, 800, 4097, 3200},   {32, 800, 600, 3199},
+        {32, 800, 600, 65537},  {32, UINT32_MAX, 1, 64}, {32, 0x40000001, 1, 64},
     };
     struct fixture *f = *state;
     struct video_screen screen;

@@ -24,9 +24,9 @@ struct display {
     struct control_listener listener;
     struct loop_watch *watch;
     struct loop_timer *timer;
-    uint64_t taken_ns;           /* when it was done last */
-    struct screen *screen;       /* while there are viewers */
-    struct screen_tiles drawn;   /* not taken in yet */
+    uint64_t taken_ns;         /* when it was done last */
+    struct screen *screen;     /* while there are viewers */
+    struct screen_tiles drawn; /* not taken in yet */
     struct viewer *viewers[DISPLAY_MOST_VIEWERS];
     unsigned count;
 };
@@ -111,9 +111,9 @@ static int begin_viewing(struct display *display)
     if (display->screen != NULL)
         return 0;
     video_look(video, &guest);
-    int error = screen_create(guest.width != 0 ? guest.width : VIDEO_LEAST_WIDTH,
-                              guest.height != 0 ? guest.height : VIDEO_LEAST_HEIGHT,
-                              &display->screen);
+    int error =
+        screen_create(guest.width != 0 ? guest.width : VIDEO_LEAST_WIDTH,
+                      guest.height != 0 ? guest.height : VIDEO_LEAST_HEIGHT, &display->screen);
     if (error < 0)
         return error;
     look_again(display, &guest);

@@ -1,6 +1,7 @@
 /*
- * Viewers of the guest's screen: a Unix socket "display" in the partition's folder speaks the remote
- * framebuffer protocol (display/rfb.h). What they type and point at goes to keyboard and mouse.
+ * Viewers of the guest's screen: a Unix socket "display" in the partition's folder speaks the
+ * remote framebuffer protocol (display/rfb.h). What they type and point at goes to keyboard and
+ * mouse.
  *
  * The screen is copied, and the guest asked to tell what it draws, only while somebody looks. Loop
  * thread; no viewer holds another up.

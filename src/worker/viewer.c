@@ -102,12 +102,14 @@ static void let_keys_go(struct viewer *viewer)
 
 static uint16_t position(unsigned place, unsigned most)
 {
-    return most <= 1 ? 0 : (uint16_t)((uint64_t)place * MOUSE_MOST_POSITION / (most - 1));
+    uint64_t part = most <= 1 ? 0 : (uint64_t)place * MOUSE_MOST_POSITION / (most - 1);
+    return (uint16_t)part;
 }
 
 static uint8_t mouse_buttons(uint8_t buttons)
 {
-    return (uint8_t)((buttons & RFB_LEFT ? MOUSE_LEFT : 0) | (buttons & RFB_RIGHT ? MOUSE_RIGHT : 0) |
+    return (uint8_t)((buttons & RFB_LEFT ? MOUSE_LEFT : 0) |
+                     (buttons & RFB_RIGHT ? MOUSE_RIGHT : 0) |
                      (buttons & RFB_MIDDLE ? MOUSE_MIDDLE : 0));
 }
 
@@ -220,8 +222,8 @@ int viewer_create(const struct viewer_config *config, int fd, struct viewer **re
     const struct rfb_user user = {viewer, key_pressed, pointer_moved};
     int error = rfb_create(config->screen, config->name, &user, &viewer->rfb);
     if (error == 0)
-        error = loop_watch_create(config->loop, fd, EPOLLIN | EPOLLOUT, ready, viewer,
-                                  &viewer->watch);
+        error =
+            loop_watch_create(config->loop, fd, EPOLLIN | EPOLLOUT, ready, viewer, &viewer->watch);
     if (error < 0) {
         viewer_destroy(viewer);
         return error;

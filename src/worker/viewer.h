@@ -1,6 +1,6 @@
 /*
- * One viewer: its connection, what it gets to see, and the keys that it holds down, which are let go
- * when it leaves. Loop thread.
+ * One viewer: its connection, what it gets to see, and the keys that it holds down, which are let
+ * go when it leaves. Loop thread.
  */
 #ifndef WORKER_VIEWER_H
 #define WORKER_VIEWER_H

@@ -30,7 +30,7 @@ def complete(partita, tmp_path):
 
 def test_commands(complete):
     assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "memory", "send-key", "type",
-                            "mouse", "integration",
+                            "mouse", "screenshot", "vnc", "integration",
                             "kvp", "freeze", "copy", "shell", "exec", "cp", "stop", "disk", "switch", "host", "help",
                             "version"]
     assert complete("h") == ["host", "help"]

@@ -24,7 +24,9 @@ static inline int fixture_setup(void **state)
 {
     static struct fixture f;
     f = (struct fixture){.number = 100};
-    assert_int_equal(mem_create_planned(&(struct mem_plan){64 * MIB, 2 * MEM_GROWTH, 3072 * MIB, {0}}, &f.mem), 0);
+    assert_int_equal(
+        mem_create_planned(&(struct mem_plan){64 * MIB, 2 * MEM_GROWTH, 3072 * MIB, {0}}, &f.mem),
+        0);
     assert_int_equal(balloon_create(ic_guest_start(), f.mem, &f.balloon), 0);
     f.channel = ic_guest_find();
     *state = &f;

@@ -58,8 +58,7 @@ struct rfb_viewer *rfb_viewer_create(unsigned minor)
 
     require(v != NULL);
     v->minor = minor;
-    v->format = v->next_format =
-        (struct rfb_viewer_format){32, 24, false, 255, 255, 255, 16, 8, 0};
+    v->format = v->next_format = (struct rfb_viewer_format){32, 24, false, 255, 255, 255, 16, 8, 0};
     require(inflateInit(&v->stream) == Z_OK);
     go(v, STEP_VERSION, 12);
     return v;
@@ -127,8 +126,8 @@ static const uint8_t *take_inflated(struct rfb_viewer *v, size_t count)
 static uint32_t read_compact(struct rfb_viewer *v)
 {
     const struct rfb_viewer_format *f = &v->format;
-    uint32_t used = f->red_max << f->red_shift | f->green_max << f->green_shift |
-                    f->blue_max << f->blue_shift;
+    uint32_t used =
+        f->red_max << f->red_shift | f->green_max << f->green_shift | f->blue_max << f->blue_shift;
     bool compact = f->bits == 32 && f->depth <= 24;
     if (compact && used <= 0xffffff)
         return read_pixel(v, take_inflated(v, 3), 3);
@@ -149,7 +148,8 @@ static void take_tile(struct rfb_viewer *v, unsigned x, unsigned y, unsigned w, 
         const uint8_t *packed = kind > 1 ? take_inflated(v, (w * bits + 7) / 8) : NULL;
         for (unsigned column = 0; column < w; column++) {
             unsigned at = column * bits;
-            unsigned index = kind > 1 ? packed[at / 8] >> (8 - bits - at % 8) & ((1U << bits) - 1) : 0;
+            unsigned index =
+                kind > 1 ? packed[at / 8] >> (8 - bits - at % 8) & ((1U << bits) - 1) : 0;
             require(kind == 0 || index < kind);
             set_pixel(v, x + column, y + row, kind == 0 ? read_compact(v) : palette[index]);
         }

@@ -1,7 +1,7 @@
 /*
- * A viewer for tests of the remote framebuffer protocol: follows what the server sends, byte by byte
- * as it comes, and has the picture. What no server may send aborts. RFC 6143, in our own reading:
- * nothing of src/display is used.
+ * A viewer for tests of the remote framebuffer protocol: follows what the server sends, byte by
+ * byte as it comes, and has the picture. What no server may send aborts. RFC 6143, in our own
+ * reading: nothing of src/display is used.
  */
 #ifndef TESTS_HARNESS_RFB_VIEWER_H
 #define TESTS_HARNESS_RFB_VIEWER_H
