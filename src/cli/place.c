@@ -24,8 +24,13 @@ bool place_parse_number(const char *text, unsigned *ret)
     return end != NULL && *end == '\0';
 }
 
+bool place_parse_two(const char *text, char between, unsigned *ret_first, unsigned *ret_second)
+{
+    const char *end = parse_digits(text, ret_first);
+    return end != NULL && *end == between && place_parse_number(end + 1, ret_second);
+}
+
 bool place_parse(const char *text, unsigned *ret_controller, unsigned *ret_lun)
 {
-    const char *colon = parse_digits(text, ret_controller);
-    return colon != NULL && *colon == ':' && place_parse_number(colon + 1, ret_lun);
+    return place_parse_two(text, ':', ret_controller, ret_lun);
 }

@@ -8,6 +8,7 @@
 #include "cli/disk_option.h"
 #include "cli/memory_option.h"
 #include "cli/net_option.h"
+#include "cli/place.h"
 #include "cli/size.h"
 #include "control/socket.h"
 #include "engine/engine.h"
@@ -337,10 +338,8 @@ static int take_video(void *command, const char *value)
     struct machine_config *machine = &((struct run_command *)command)->worker.machine;
     unsigned width = 0;
     unsigned height = 0;
-    int end = 0;
 
-    if (sscanf(value, "%4ux%4u%n", &width, &height, &end) != 2 || value[end] != '\0' ||
-        !machine_video_fits(width, height))
+    if (!place_parse_two(value, 'x', &width, &height) || !machine_video_fits(width, height))
         return usage_error("video", value, "640x480 to 4096x4096 is wanted");
     machine->video_width = width;
     machine->video_height = height;

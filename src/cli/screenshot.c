@@ -71,7 +71,7 @@ static int refuse_file(const char *file, const char *why)
 static bool write_png(const struct screen *screen, FILE *to, png_image *image)
 {
     size_t count = (size_t)screen->width * screen->height;
-    auto_free uint8_t *pixels = malloc(count * BYTES_A_PIXEL);
+    uint8_t *pixels = malloc(count * BYTES_A_PIXEL);
 
     if (pixels == NULL) {
         (void)snprintf(image->message, sizeof(image->message), "out of memory");
@@ -88,7 +88,9 @@ static bool write_png(const struct screen *screen, FILE *to, png_image *image)
         .height = screen->height,
         .format = PNG_FORMAT_RGB,
     };
-    return png_image_write_to_stdio(image, to, 0, pixels, 0, NULL) != 0 && fflush(to) == 0;
+    bool written = png_image_write_to_stdio(image, to, 0, pixels, 0, NULL) != 0;
+    free(pixels);
+    return written && fflush(to) == 0;
 }
 
 static int write_stream(const struct screen *screen, FILE *to, const char *name)

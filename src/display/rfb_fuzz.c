@@ -101,7 +101,7 @@ static void draw(uint8_t choice)
 
     for (unsigned i = 0; i <= choice && x + i < screen->width; i++)
         screen->pixels[(size_t)y * screen->width + x + i] = (i * 0x10301 * choice) & 0xffffff;
-    screen_tiles_of(x, y, x + choice + 1, y + 1, &tiles);
+    screen_tiles_of((struct screen_rectangle){x, y, x + choice + 1, y + 1}, &tiles);
     rfb_screen_changed(rfb, &tiles);
 }
 

@@ -17,7 +17,7 @@ void rfb_ask(struct rfb *rfb, bool all, unsigned x, unsigned y, unsigned width, 
     unsigned right = x + width < rfb->width ? x + width : rfb->width;
     unsigned bottom = y + height < rfb->height ? y + height : rfb->height;
 
-    screen_tiles_of(x, y, right, bottom, &area);
+    screen_tiles_of((struct screen_rectangle){x, y, right, bottom}, &area);
     screen_tiles_add(&rfb->asked, &area);
     if (all)
         screen_tiles_add(&rfb->owed, &area);
@@ -33,7 +33,7 @@ void rfb_screen_changed(struct rfb *rfb, const struct screen_tiles *tiles)
         return;
     }
     rfb->resized = rfb->screen->width != rfb->width || rfb->screen->height != rfb->height;
-    screen_tiles_of(0, 0, rfb->width, rfb->height, &all);
+    screen_tiles_of((struct screen_rectangle){0, 0, rfb->width, rfb->height}, &all);
     screen_tiles_add(&rfb->owed, &all);
 }
 
@@ -64,7 +64,7 @@ static void tell_size(struct rfb *rfb)
     rfb->resized = false;
     put(rfb, rectangle,
         rfb_put_rectangle(rectangle, 0, 0, rfb->width, rfb->height, RFB_DESKTOP_SIZE));
-    screen_tiles_of(0, 0, rfb->width, rfb->height, &rfb->owed);
+    screen_tiles_of((struct screen_rectangle){0, 0, rfb->width, rfb->height}, &rfb->owed);
 }
 
 /* What is owed of what was asked for; also taken off what is owed. */
@@ -74,7 +74,7 @@ static unsigned choose_tiles(struct rfb *rfb)
     struct screen_run run;
     unsigned count = 0;
 
-    screen_tiles_of(0, 0, rfb->width, rfb->height, &known);
+    screen_tiles_of((struct screen_rectangle){0, 0, rfb->width, rfb->height}, &known);
     for (unsigned row = 0; row < SCREEN_TILE_ROWS; row++) {
         rfb->owed.row[row] &= known.row[row];
         rfb->sending.row[row] = rfb->owed.row[row] & rfb->asked.row[row];

@@ -72,14 +72,15 @@ static bool take_row(uint32_t *to, const uint8_t *from, unsigned count)
 }
 
 /* A rectangle that lies in one tile. */
-static bool take_tile(struct screen *screen, unsigned left, unsigned top, unsigned right,
-                      unsigned bottom, const uint8_t *from, size_t pitch)
+static bool take_tile(struct screen *screen, const struct screen_rectangle *tile,
+                      const uint8_t *from, size_t pitch)
 {
     bool changed = false;
 
-    for (unsigned y = top; y < bottom; y++)
-        changed |= take_row(screen->pixels + (size_t)y * screen->width + left,
-                            from + y * pitch + left * sizeof(uint32_t), right - left);
+    for (unsigned y = tile->top; y < tile->bottom; y++)
+        changed |=
+            take_row(screen->pixels + (size_t)y * screen->width + tile->left,
+                     from + y * pitch + tile->left * sizeof(uint32_t), tile->right - tile->left);
     return changed;
 }
 
@@ -88,14 +89,17 @@ static unsigned end_of_tile(unsigned place, unsigned most)
     return smaller((place / SCREEN_TILE + 1) * SCREEN_TILE, most);
 }
 
-void screen_take(struct screen *screen, unsigned left, unsigned top, unsigned right,
-                 unsigned bottom, const uint8_t *from, size_t pitch, struct screen_tiles *changed)
+void screen_take(struct screen *screen, struct screen_rectangle rectangle, const uint8_t *from,
+                 size_t pitch, struct screen_tiles *changed)
 {
-    right = smaller(right, screen->width);
-    bottom = smaller(bottom, screen->height);
-    for (unsigned y = top; y < bottom; y = end_of_tile(y, bottom)) {
-        for (unsigned x = left; x < right; x = end_of_tile(x, right)) {
-            if (take_tile(screen, x, y, end_of_tile(x, right), end_of_tile(y, bottom), from, pitch))
+    unsigned right = smaller(rectangle.right, screen->width);
+    unsigned bottom = smaller(rectangle.bottom, screen->height);
+
+    for (unsigned y = rectangle.top; y < bottom; y = end_of_tile(y, bottom)) {
+        for (unsigned x = rectangle.left; x < right; x = end_of_tile(x, right)) {
+            const struct screen_rectangle tile = {x, y, end_of_tile(x, right),
+                                                  end_of_tile(y, bottom)};
+            if (take_tile(screen, &tile, from, pitch))
                 changed->row[y / SCREEN_TILE] |= UINT64_C(1) << x / SCREEN_TILE;
         }
     }
@@ -109,18 +113,18 @@ void screen_tiles_add(struct screen_tiles *to, const struct screen_tiles *more)
         to->row[row] |= more->row[row];
 }
 
-void screen_tiles_of(unsigned left, unsigned top, unsigned right, unsigned bottom,
-                     struct screen_tiles *ret)
+void screen_tiles_of(struct screen_rectangle rectangle, struct screen_tiles *ret)
 {
+    unsigned right = smaller(rectangle.right, SCREEN_MOST_WIDTH);
+    unsigned bottom = smaller(rectangle.bottom, SCREEN_MOST_HEIGHT);
+
     *ret = (struct screen_tiles){{0}};
-    right = smaller(right, SCREEN_MOST_WIDTH);
-    bottom = smaller(bottom, SCREEN_MOST_HEIGHT);
-    if (left >= right || top >= bottom)
+    if (rectangle.left >= right || rectangle.top >= bottom)
         return;
-    unsigned first = left / SCREEN_TILE;
+    unsigned first = rectangle.left / SCREEN_TILE;
     unsigned last = (right - 1) / SCREEN_TILE;
     uint64_t bits = UINT64_MAX << first & UINT64_MAX >> (63 - last);
-    for (unsigned row = top / SCREEN_TILE; row <= (bottom - 1) / SCREEN_TILE; row++)
+    for (unsigned row = rectangle.top / SCREEN_TILE; row <= (bottom - 1) / SCREEN_TILE; row++)
         ret->row[row] = bits;
 }
 

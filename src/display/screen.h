@@ -24,6 +24,11 @@ struct screen_tiles {
 };
 _Static_assert(SCREEN_MOST_WIDTH / SCREEN_TILE == 64, "a row of tiles is a word");
 
+/* From left and top up to but not with right and bottom. */
+struct screen_rectangle {
+    unsigned left, top, right, bottom;
+};
+
 /* Neighbours in a row of tiles. */
 struct screen_run {
     unsigned row, first, count;
@@ -42,17 +47,16 @@ int screen_resize(struct screen *screen, unsigned width, unsigned height);
 void screen_destroy(struct screen *screen);
 
 /*
- * Take a rectangle in, from `left`, `top` up to but not with `right`, `bottom`; what lies outside
- * is cut off. `from` is the guest's first pixel of the whole screen, little-endian 0x??rrggbb,
- * `pitch` bytes a row: all of it is readable. The tiles that really changed are added to `changed`.
+ * Take a rectangle in; what lies outside is cut off. `from` is the guest's first pixel of the whole
+ * screen, little-endian 0x??rrggbb, `pitch` bytes a row: all of it is readable. The tiles that
+ * really changed are added to `changed`.
  */
-void screen_take(struct screen *screen, unsigned left, unsigned top, unsigned right,
-                 unsigned bottom, const uint8_t *from, size_t pitch, struct screen_tiles *changed);
+void screen_take(struct screen *screen, struct screen_rectangle rectangle, const uint8_t *from,
+                 size_t pitch, struct screen_tiles *changed);
 
 void screen_tiles_add(struct screen_tiles *to, const struct screen_tiles *more);
 /* Those that a rectangle touches; empty when it is. */
-void screen_tiles_of(unsigned left, unsigned top, unsigned right, unsigned bottom,
-                     struct screen_tiles *ret);
+void screen_tiles_of(struct screen_rectangle rectangle, struct screen_tiles *ret);
 /* Take the first `most` tiles out, or fewer that are neighbours; false: none is left. */
 bool screen_tiles_next(struct screen_tiles *tiles, unsigned most, struct screen_run *ret);
 

@@ -23,7 +23,8 @@ static struct screen_tiles take(struct screen *screen, unsigned left, unsigned t
                                 unsigned bottom)
 {
     struct screen_tiles changed = {{0}};
-    screen_take(screen, left, top, right, bottom, guest, PITCH, &changed);
+    screen_take(screen, (struct screen_rectangle){left, top, right, bottom}, guest, PITCH,
+                &changed);
     return changed;
 }
 
@@ -98,15 +99,15 @@ static void rectangles_touch_tiles(void **state)
     struct screen_tiles tiles;
     (void)state;
 
-    screen_tiles_of(0, 0, 1, 1, &tiles);
+    screen_tiles_of((struct screen_rectangle){0, 0, 1, 1}, &tiles);
     assert_int_equal(tiles.row[0], 1);
-    screen_tiles_of(63, 63, 129, 65, &tiles);
+    screen_tiles_of((struct screen_rectangle){63, 63, 129, 65}, &tiles);
     assert_int_equal(tiles.row[0], 7);
     assert_int_equal(tiles.row[1], 7);
     assert_int_equal(tiles.row[2], 0);
-    screen_tiles_of(0, 0, UINT32_MAX, UINT32_MAX, &tiles);
+    screen_tiles_of((struct screen_rectangle){0, 0, UINT32_MAX, UINT32_MAX}, &tiles);
     assert_int_equal(tiles.row[63], UINT64_MAX);
-    screen_tiles_of(5, 5, 5, 9, &tiles);
+    screen_tiles_of((struct screen_rectangle){5, 5, 5, 9}, &tiles);
     assert_int_equal(tiles.row[0], 0);
 }
 

@@ -42,7 +42,7 @@ static void tell_viewers(struct display *display, const struct screen_tiles *til
 /* All of it is to be looked at; a screen that is there no more stays as it was. */
 static void look_again(struct display *display, const struct video_screen *guest)
 {
-    screen_tiles_of(0, 0, guest->width, guest->height, &display->drawn);
+    screen_tiles_of((struct screen_rectangle){0, 0, guest->width, guest->height}, &display->drawn);
     loop_timer_set(display->timer, display->taken_ns + PAUSE_NS);
 }
 
@@ -76,9 +76,21 @@ static void screen_drawn(void *owner, const struct video_rectangle *rectangle)
 
     if (display->screen == NULL)
         return;
-    screen_tiles_of(rectangle->left, rectangle->top, rectangle->right, rectangle->bottom, &tiles);
+    screen_tiles_of((struct screen_rectangle){rectangle->left, rectangle->top, rectangle->right,
+                                              rectangle->bottom},
+                    &tiles);
     screen_tiles_add(&display->drawn, &tiles);
     loop_timer_set(display->timer, display->taken_ns + PAUSE_NS);
+}
+
+static struct screen_rectangle place_of(const struct screen_run *run)
+{
+    return (struct screen_rectangle){
+        .left = run->first * SCREEN_TILE,
+        .top = run->row * SCREEN_TILE,
+        .right = (run->first + run->count) * SCREEN_TILE,
+        .bottom = (run->row + 1) * SCREEN_TILE,
+    };
 }
 
 static void take_screen(void *owner)
@@ -93,9 +105,7 @@ static void take_screen(void *owner)
     video_look(machine_video(display->machine), &guest);
     bool same = guest.width == display->screen->width && guest.height == display->screen->height;
     while (same && screen_tiles_next(&display->drawn, 64, &run))
-        screen_take(display->screen, run.first * SCREEN_TILE, run.row * SCREEN_TILE,
-                    (run.first + run.count) * SCREEN_TILE, (run.row + 1) * SCREEN_TILE,
-                    guest.pixels, guest.pitch, &changed);
+        screen_take(display->screen, place_of(&run), guest.pixels, guest.pitch, &changed);
     display->taken_ns = clock_monotonic_ns();
     tell_viewers(display, &changed);
 }

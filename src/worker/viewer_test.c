@@ -21,9 +21,11 @@ static unsigned strokes[MOST], stroke_count;
 static struct mouse_report reports[MOST];
 static unsigned report_count;
 
+/* NOLINTBEGIN(readability-identifier-naming): the linker wants these names */
 int __wrap_keyboard_send(struct keyboard *keyboard, const struct keystroke *sent, size_t count);
 int __wrap_mouse_send(struct mouse *mouse, const struct mouse_report *sent, size_t count);
 struct mouse_report __wrap_mouse_last(const struct mouse *mouse);
+/* NOLINTEND(readability-identifier-naming) */
 
 int __wrap_keyboard_send(struct keyboard *keyboard, const struct keystroke *sent, size_t count)
 {
