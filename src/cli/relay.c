@@ -56,17 +56,28 @@ static bool write_way(struct way *way)
     return true;
 }
 
+/* Nobody takes bytes there any more: this way is done, the other may have something yet. */
+static void give_up(struct way *way)
+{
+    way->at = way->end;
+    way->ended = way->told = true;
+}
+
 static bool move(struct way *way, const struct pollfd *from, const struct pollfd *to)
 {
     bool sound = true;
 
+    if ((to->revents & (POLLERR | POLLHUP)) != 0)
+        give_up(way);
     if (way->at == way->end && !way->ended && from->revents != 0)
         sound = read_way(way);
-    if (sound && way->at < way->end && (to->revents & POLLERR) == 0)
+    if (sound && way->at < way->end)
         sound = write_way(way);
-    if (way->at == way->end && way->ended && !way->told)
-        way->told = shutdown(way->to, SHUT_WR) == 0 || true;
-    return sound && (to->revents & POLLERR) == 0;
+    if (way->at == way->end && way->ended && !way->told) {
+        (void)shutdown(way->to, SHUT_WR);
+        way->told = true;
+    }
+    return sound;
 }
 
 static short wishes(const struct way *in, const struct way *out)
@@ -122,8 +133,9 @@ static void move_pairs(struct relay *relay, const struct pollfd *fds)
         struct way *way = relay->pairs[i]->way;
         const struct pollfd *front = &fds[2 * i];
         const struct pollfd *behind = &fds[2 * i + 1];
-        bool sound = move(&way[0], front, behind) && move(&way[1], behind, front);
-        if (!sound || (way[0].told && way[1].told))
+        bool there = move(&way[0], front, behind);
+        bool back = move(&way[1], behind, front);
+        if (!there || !back || (way[0].told && way[1].told))
             close_pair(relay, i);
     }
 }

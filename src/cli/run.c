@@ -507,6 +507,10 @@ static int boot_guest(struct run_command *run)
             " --video exclude each other");
         return CLI_EXIT_USAGE;
     }
+    if (run->worker.name == NULL && run->worker.machine.video_width != 0) {
+        cli_error("run: a screen is looked at by the partition's name: --video needs --name");
+        return CLI_EXIT_USAGE;
+    }
     run->worker.usual_card = run->worker.disk_count > 0 && run->worker.card_count == 0 &&
                              !run->no_card && run->worker.machine.hyperv;
     if (run->worker.kernel_path == NULL && run->worker.disk_count == 0) {

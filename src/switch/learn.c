@@ -101,7 +101,7 @@ int learn_find(const struct learn *learn, const uint8_t *mac, uint16_t vlan, uin
 
 void learn_forget_port(struct learn *learn, unsigned port)
 {
-    for (unsigned i = 0; i < LEARN_ENTRIES; i++) {
+    for (unsigned i = 0; i < LEARN_ENTRIES && learn->of_port[port] > 0; i++) {
         if (learn->entry[i].seen_ns != 0 && learn->entry[i].port == port)
             clear(learn, &learn->entry[i]);
     }

@@ -24,6 +24,7 @@ struct display {
     struct control_listener listener;
     struct loop_watch *watch;
     struct loop_timer *timer;
+    struct loop_timer *door;   /* opens it again when the host had no descriptor */
     uint64_t taken_ns;         /* when it was done last */
     struct screen *screen;     /* while there are viewers */
     struct screen_tiles drawn; /* not taken in yet */
@@ -39,13 +40,7 @@ static void tell_viewers(struct display *display, const struct screen_tiles *til
         viewer_screen_changed(display->viewers[i], tiles);
 }
 
-/* All of it is to be looked at; a screen that is there no more stays as it was. */
-static void look_again(struct display *display, const struct video_screen *guest)
-{
-    screen_tiles_of((struct screen_rectangle){0, 0, guest->width, guest->height}, &display->drawn);
-    loop_timer_set(display->timer, display->taken_ns + PAUSE_NS);
-}
-
+/* A screen that is there no more stays as it was. */
 static void follow_size(struct display *display, const struct video_screen *guest)
 {
     struct screen *screen = display->screen;
@@ -57,16 +52,16 @@ static void follow_size(struct display *display, const struct video_screen *gues
         tell_viewers(display, NULL);
 }
 
+/* A guest may do it as often as it likes: what it costs is done in take_screen(). */
 static void screen_changed(void *owner)
 {
     struct display *display = owner;
-    struct video_screen guest;
 
     if (display->screen == NULL)
         return;
-    video_look(machine_video(display->machine), &guest);
-    follow_size(display, &guest);
-    look_again(display, &guest);
+    screen_tiles_of((struct screen_rectangle){0, 0, VIDEO_MOST_SIDE, VIDEO_MOST_SIDE},
+                    &display->drawn);
+    loop_timer_set(display->timer, display->taken_ns + PAUSE_NS);
 }
 
 static void screen_drawn(void *owner, const struct video_rectangle *rectangle)
@@ -103,6 +98,7 @@ static void take_screen(void *owner)
     if (display->screen == NULL)
         return;
     video_look(machine_video(display->machine), &guest);
+    follow_size(display, &guest);
     bool same = guest.width == display->screen->width && guest.height == display->screen->height;
     while (same && screen_tiles_next(&display->drawn, 64, &run))
         screen_take(display->screen, place_of(&run), guest.pixels, guest.pitch, &changed);
@@ -126,7 +122,7 @@ static int begin_viewing(struct display *display)
                       guest.height != 0 ? guest.height : VIDEO_LEAST_HEIGHT, &display->screen);
     if (error < 0)
         return error;
-    look_again(display, &guest);
+    screen_changed(display);
     take_screen(display);
     video_watch(video, true);
     return 0;
@@ -179,14 +175,26 @@ static int add_viewer(struct display *display, int fd)
     return error;
 }
 
+static void open_door(void *owner)
+{
+    struct display *display = owner;
+    (void)loop_watch_modify(display->watch, EPOLLIN);
+}
+
 static void newcomer(void *owner, uint32_t events)
 {
     struct display *display = owner;
     auto_close int fd = -1;
+    int error = control_accept(&display->listener, &fd);
 
     (void)events;
-    if (control_accept(&display->listener, &fd) == 0 && add_viewer(display, fd) == 0)
+    if (error == 0 && add_viewer(display, fd) == 0)
         (void)take_fd(&fd);
+    if (error != -EMFILE && error != -ENFILE && error != -ENOBUFS && error != -ENOMEM)
+        return;
+    /* It stays in the queue, which must not wake us without end. */
+    (void)loop_watch_modify(display->watch, 0);
+    loop_timer_set(display->door, clock_monotonic_ns() + NS_PER_SECOND);
 }
 
 /* ---- life ---- */
@@ -196,6 +204,8 @@ static int begin(struct display *display, struct reason *reason)
     const struct video_user user = {display, screen_changed, screen_drawn};
     int error = loop_timer_create(display->loop, take_screen, display, &display->timer);
 
+    if (error == 0)
+        error = loop_timer_create(display->loop, open_door, display, &display->door);
     if (error == 0)
         error = loop_watch_create(display->loop, display->listener.fd, EPOLLIN, newcomer, display,
                                   &display->watch);
@@ -237,6 +247,8 @@ void display_destroy(struct display *display)
         loop_watch_destroy(display->watch);
     if (display->timer != NULL)
         loop_timer_destroy(display->timer);
+    if (display->door != NULL)
+        loop_timer_destroy(display->door);
     control_unlisten_in_folder(&display->listener);
     free(display);
 }

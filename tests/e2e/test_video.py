@@ -259,6 +259,11 @@ def test_sizes_that_cannot_be_are_refused(order, size):
     assert "640x480 to 4096x4096" in order("run", "--kernel", "x", f"--video={size}", code=USAGE)
 
 
+def test_a_screen_needs_a_name_to_be_looked_at(order):
+    assert "needs --name" in order("run", "--kernel", "x", "--video", "800x600", code=USAGE)
+    assert "exclude" in order("run", "--kernel", "x", "--name", "x", "--video", "800x600", "--no-hyperv", code=USAGE)
+
+
 def test_the_screen_of_a_guest_that_starts_anew_is_seen(terminal, viewer, font):
     """Last but one: the guest is not as it was. A viewer stays connected all the while."""
     viewer.look()
