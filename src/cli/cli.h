@@ -78,6 +78,9 @@ int screenshot_main(int argc, char **argv);
 extern const struct cli_option vnc_options[];
 int vnc_main(int argc, char **argv);
 
+extern const struct cli_option balance_options[];
+int balance_main(int argc, char **argv);
+
 extern const struct cli_option memory_options[];
 int memory_main(int argc, char **argv);
 

@@ -21,6 +21,7 @@ static const struct cli_command commands[] = {
     {"eject", "take the disc out of a DVD drive", eject_main, eject_options, "NAME PLACE"},
     {"net", "plug a network card's cable in or out", net_main, net_options, "NAME link up|down"},
     {"memory", "show and set how much memory one has", memory_main, memory_options, "NAME set"},
+    {"balance", "share memory among those that run", balance_main, balance_options, NULL},
     {"send-key", "press keys of its guest's keyboard", send_key_main, send_key_options, "NAME"},
     {"type", "type a text on its guest's keyboard", type_main, type_options, "NAME"},
     {"mouse", "move and click its guest's mouse", mouse_main, mouse_options,

@@ -47,9 +47,9 @@ const struct cli_option screenshot_options[] = {
 static void print_help(void)
 {
     (void)puts("Usage: partita screenshot NAME [FILE]\n"
-               "Write what the screen of the running partition NAME shows to FILE, as PNG; '-' is\n"
-               "standard output. Without FILE it is NAME.png here. The partition was started with\n"
-               "--video.\n");
+               "Write what the screen of the running partition NAME shows to FILE, as PNG; '-'\n"
+               "is standard output. Without FILE it is NAME.png here. The partition was started\n"
+               "with --video.\n");
     cli_print_options(stdout, screenshot_options);
     (void)puts("\n"
                "Exit codes: 0 done, 1 no screen or no answer, 2 usage, 3 the file cannot be\n"

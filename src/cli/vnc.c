@@ -64,10 +64,10 @@ const struct cli_option vnc_options[] = {
 static void print_help(void)
 {
     (void)puts("Usage: partita vnc NAME [OPTION]...\n"
-               "Let VNC viewers of this machine look at the screen of the running partition NAME,\n"
-               "which was started with --video, and use its keyboard and mouse: until Ctrl-C.\n"
-               "Every user of this machine can connect meanwhile. A viewer that takes a Unix\n"
-               "socket needs none of this: see --path.\n");
+               "Let VNC viewers of this machine look at the screen of the running partition\n"
+               "NAME, which was started with --video, and use its keyboard and mouse: until\n"
+               "Ctrl-C. Every user of this machine can connect meanwhile. A viewer that takes a\n"
+               "Unix socket needs none of this: see --path.\n");
     cli_print_options(stdout, vnc_options);
     (void)puts("\n"
                "Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 no screen, no free port, or the\n"

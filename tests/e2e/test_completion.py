@@ -29,7 +29,7 @@ def complete(partita, tmp_path):
 
 
 def test_commands(complete):
-    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "memory", "send-key", "type",
+    assert complete("") == ["run", "list", "status", "attach", "detach", "insert", "eject", "net", "memory", "balance", "send-key", "type",
                             "mouse", "screenshot", "vnc", "integration",
                             "kvp", "freeze", "copy", "shell", "exec", "cp", "stop", "disk", "switch", "host", "help",
                             "version"]

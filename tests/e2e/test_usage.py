@@ -87,7 +87,7 @@ def test_help_lists_the_commands(run, words):
     assert "__complete" not in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "host", "stop", "memory", "send-key", "type", "mouse", "screenshot", "vnc", "integration", "kvp", "freeze", "copy", "exec", "shell", "cp"])
+@pytest.mark.parametrize("command", ["run", "host", "stop", "memory", "balance", "send-key", "type", "mouse", "screenshot", "vnc", "integration", "kvp", "freeze", "copy", "exec", "shell", "cp"])
 def test_help_of_a_command_has_options_and_examples(run, command):
     done = run(command, "--help")
     assert done.returncode == 0
