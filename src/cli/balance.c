@@ -40,6 +40,9 @@ struct member {
 struct members {
     struct member member[BALANCE_MOST_PARTITIONS];
     size_t count;
+    /* For balance(), in the same order. */
+    struct balance_partition numbers[BALANCE_MOST_PARTITIONS];
+    uint64_t targets[BALANCE_MOST_PARTITIONS];
 };
 
 /* ---- options ---- */
@@ -233,8 +236,7 @@ static uint64_t affordable(const struct member *member, uint64_t target, uint64_
     return current + returned + added;
 }
 
-static void set_targets(struct members *members, const struct balance_command *command,
-                        const uint64_t *targets)
+static void set_targets(struct members *members, const struct balance_command *command)
 {
     uint64_t used = 0;
 
@@ -242,27 +244,23 @@ static void set_targets(struct members *members, const struct balance_command *c
         used += members->member[i].numbers.current;
     uint64_t left = used < command->budget ? command->budget - used : 0;
     for (size_t i = 0; i < members->count; i++)
-        set_target(&members->member[i], affordable(&members->member[i], targets[i], &left),
+        set_target(&members->member[i], affordable(&members->member[i], members->targets[i], &left),
                    command->quiet);
 }
 
 static int share(struct members *members, const struct balance_command *command,
                  struct reason *reason)
 {
-    auto_free uint64_t *targets = calloc(BALANCE_MOST_PARTITIONS, sizeof(*targets));
-    auto_free struct balance_partition *numbers = calloc(BALANCE_MOST_PARTITIONS, sizeof(*numbers));
     int error = look(members, reason);
 
     if (error < 0)
         return error;
-    if (targets == NULL || numbers == NULL)
-        return reason_set(reason, -ENOMEM, "out of memory");
     for (size_t i = 0; i < members->count; i++)
-        numbers[i] = members->member[i].numbers;
-    error = balance(command->budget, numbers, members->count, targets);
+        members->numbers[i] = members->member[i].numbers;
+    error = balance(command->budget, members->numbers, members->count, members->targets);
     if (error < 0)
         return reason_set(reason, error, "a partition tells sizes that cannot be");
-    set_targets(members, command, targets);
+    set_targets(members, command);
     return 0;
 }
 
