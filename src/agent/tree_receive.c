@@ -150,11 +150,12 @@ static int make_directory(struct receiver *receiver, int folder, const char *nam
     const char *at = name[0] != '\0' ? name : ".";
     bool made = name[0] != '\0' && mkdirat(folder, name, 0700) == 0;
     bool is_root = entry->path[0] == '\0';
+    /* Only the folder that was asked for by its whole name may be a link. */
+    int follow = name[0] == '\0' ? 0 : O_NOFOLLOW;
 
     if (name[0] != '\0' && !made && errno != EEXIST)
         return -errno;
-    auto_close int fd =
-        openat(folder, at, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (is_root ? 0 : O_NOFOLLOW));
+    auto_close int fd = openat(folder, at, O_RDONLY | O_DIRECTORY | O_CLOEXEC | follow);
     if (fd < 0)
         return -errno;
     /* What comes into it must be possible. */
@@ -202,6 +203,10 @@ static int take_entry(struct receiver *receiver, const struct frame *frame)
     if (error < 0 || receiver->fd >= 0 || receiver->begun == (entry.path[0] == '\0'))
         return failed(receiver, "", -EPROTO);
     receiver->begun = true;
+    /* A sender follows the link that it is asked for: who sends one lays a trap for the next copy.
+     */
+    if (entry.path[0] == '\0' && entry.kind == ENTRY_LINK)
+        return failed(receiver, "", -EPROTO);
     if (entry.path[0] == '\0')
         error = find_place(receiver, entry.kind);
     if (error == 0)

@@ -302,6 +302,35 @@ static void a_receiver_that_fails_is_heard(void **state)
     assert_string_equal(reason.text, "disk full");
 }
 
+/* It would be followed by the next copy to the same place. */
+static void a_link_in_place_of_what_was_asked_for_is_refused(void **state)
+{
+    uint8_t bytes[FRAME_MOST];
+    const struct entry link = {.kind = ENTRY_LINK, .path = "", .target = "/tmp"};
+    (void)state;
+
+    int length = entry_encode(&link, bytes);
+    assert_true(length > 0);
+    assert_int_equal(frame_write(ends[0], FRAME_ENTRY, bytes, (size_t)length), 0);
+    assert_int_equal(frame_write(ends[0], FRAME_DONE, NULL, 0), 0);
+    assert_int_equal(receive("to", "data"), -EPROTO);
+    assert_false(is_there("to/data"));
+}
+
+/* Whoever has laid it there. */
+static void a_folder_does_not_go_where_a_link_of_its_name_leads(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("from", 0755), 0);
+    write_file("from/a", "a", 0644);
+    assert_int_equal(mkdir("victim", 0755), 0);
+    assert_int_equal(symlink("../victim", "to/from"), 0);
+    assert_true(copy("from", "to", "from") < 0);
+    assert_false(is_there("victim/a"));
+    assert_int_equal(copy("from", "to/from", ""), 0); /* but where the user says so */
+    assert_file("victim/a", "a");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +347,8 @@ int main(void)
         TEST(a_sender_that_goes_leaves_nothing),
         TEST(frames_out_of_place_are_refused),
         TEST(a_receiver_that_fails_is_heard),
+        TEST(a_link_in_place_of_what_was_asked_for_is_refused),
+        TEST(a_folder_does_not_go_where_a_link_of_its_name_leads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,7 +34,8 @@ struct member {
     char name[CONTROL_NAME_SIZE];
     bool ours, seen;
     struct balance_partition numbers;
-    uint64_t balloon; /* of it the guest has this back at once */
+    uint64_t balloon;  /* of it the guest has this back at once */
+    uint64_t resident; /* on the host: more than it has, when the guest breaks its promises */
 };
 
 struct members {
@@ -142,6 +143,7 @@ static void take_numbers(struct member *member, const json_t *memory)
     uint64_t current = number_of(memory, "assigned");
 
     member->balloon = number_of(memory, "balloon");
+    member->resident = number_of(memory, "resident");
     member->numbers = (struct balance_partition){
         .minimum = dynamic ? number_of(memory, "minimum") : current,
         .maximum = dynamic ? number_of(memory, "maximum") : current,
@@ -236,12 +238,18 @@ static uint64_t affordable(const struct member *member, uint64_t target, uint64_
     return current + returned + added;
 }
 
+static uint64_t really_used(const struct member *member)
+{
+    uint64_t current = member->numbers.current;
+    return current > member->resident ? current : member->resident;
+}
+
 static void set_targets(struct members *members, const struct balance_command *command)
 {
     uint64_t used = 0;
 
     for (size_t i = 0; i < members->count; i++)
-        used += members->member[i].numbers.current;
+        used += really_used(&members->member[i]);
     uint64_t left = used < command->budget ? command->budget - used : 0;
     for (size_t i = 0; i < members->count; i++)
         set_target(&members->member[i], affordable(&members->member[i], members->targets[i], &left),

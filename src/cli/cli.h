@@ -130,7 +130,9 @@ const char *cli_nearest(const char *typed, const char *const *names, size_t coun
  */
 void cli_complete(const struct cli_command *commands, int count, char *const *words);
 
-/* "partita: …" on standard error. */
+/* What others say, on a terminal: without what would control it. */
+void cli_print_clean(FILE *to, const char *text);
+/* "partita: …" on standard error, one line; what it quotes is printed as above. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

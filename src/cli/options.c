@@ -7,14 +7,26 @@
 
 enum { MAX_OPTIONS = 40, MAX_NAME = 32 };
 
+void cli_print_clean(FILE *to, const char *text)
+{
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
+        bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
+        (void)fputc(*at < ' ' || *at == 0x7f || c1 ? '?' : *at, to);
+        at += c1;
+    }
+}
+
 void cli_error(const char *format, ...)
 {
+    char text[4096];
     va_list args;
+
     va_start(args, format);
-    (void)fputs("partita: ", stderr);
-    (void)vfprintf(stderr, format, args);
-    (void)fputc('\n', stderr);
+    (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    (void)fputs("partita: ", stderr);
+    cli_print_clean(stderr, text);
+    (void)fputc('\n', stderr);
 }
 
 static unsigned smaller(unsigned a, unsigned b)

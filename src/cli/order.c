@@ -68,11 +68,7 @@ int order_print_json(const char *command, json_t *value)
 /* Neither C0 nor C1 reaches a terminal. */
 void order_print_text(const char *text)
 {
-    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
-        bool c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0;
-        (void)putchar(*at < ' ' || *at == 0x7f || c1 ? '?' : *at);
-        at += c1;
-    }
+    cli_print_clean(stdout, text);
 }
 
 /* ---- options ---- */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 enum { BUFFER_SIZE = 64 << 10, LOOK_MS = 1000 };
 
@@ -28,6 +29,9 @@ struct relay {
     const struct relay_config *config;
     struct pair *pairs[RELAY_MOST];
     unsigned count;
+    uint64_t
+        look_ns; /* when what is behind is to be looked at; also when newcomers are let in again */
+    bool closed; /* to newcomers: the host has no descriptor for them */
 };
 
 /* ---- bytes ---- */
@@ -99,29 +103,36 @@ static void close_pair(struct relay *relay, unsigned index)
     relay->pairs[index] = relay->pairs[--relay->count];
 }
 
+static void set_up_pair(struct pair *pair, int front, int behind)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct way *way = &pair->way[i];
+        way->from = i == 0 ? front : behind;
+        way->to = i == 0 ? behind : front;
+        way->ended = way->told = false;
+        way->at = way->end = 0;
+    }
+}
+
+/* For one that cannot be served the others do not suffer, unless nothing is behind any more. */
 static int add_pair(struct relay *relay)
 {
     auto_close int front =
         accept4(relay->config->listener_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     auto_close int behind = -1;
 
-    if (front < 0)
+    relay->closed = front < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR;
+    if (front < 0 || !relay->config->admit(relay->config->owner, front))
         return 0;
     struct pair *pair = malloc(sizeof(*pair));
     int error = pair == NULL ? -ENOMEM : relay->config->connect(relay->config->owner, &behind);
     if (error < 0) {
         free(pair);
-        return error;
+        return error == -ENOENT ? error : 0;
     }
     int there = take_fd(&front);
     int back = take_fd(&behind);
-    for (unsigned i = 0; i < 2; i++) {
-        struct way *way = &pair->way[i];
-        way->from = i == 0 ? there : back;
-        way->to = i == 0 ? back : there;
-        way->ended = way->told = false;
-        way->at = way->end = 0;
-    }
+    set_up_pair(pair, there, back);
     relay->pairs[relay->count++] = pair;
     return 0;
 }
@@ -140,35 +151,50 @@ static void move_pairs(struct relay *relay, const struct pollfd *fds)
     }
 }
 
+/* One that is waited for in no way must not wake us: not by its end either. */
+static struct pollfd waiting_for(int fd, short events)
+{
+    return (struct pollfd){.fd = events != 0 ? fd : -1, .events = events};
+}
+
+static int look(struct relay *relay)
+{
+    uint64_t now = clock_monotonic_ns();
+
+    if (now < relay->look_ns)
+        return 0;
+    relay->look_ns = now + LOOK_MS * (NS_PER_SECOND / 1000);
+    relay->closed = false;
+    return relay->config->look(relay->config->owner);
+}
+
 static int turn(struct relay *relay, bool *ret_stop)
 {
     enum { STOP, LISTENER, PAIRS };
+    bool open = relay->count < RELAY_MOST && !relay->closed;
     struct pollfd fds[PAIRS + 2 * RELAY_MOST] = {
-        [STOP] = {.fd = relay->config->stop_fd, .events = POLLIN},
-        [LISTENER] = {.fd = relay->config->listener_fd,
-                      .events = relay->count < RELAY_MOST ? POLLIN : 0},
+        [STOP] = waiting_for(relay->config->stop_fd, POLLIN),
+        [LISTENER] = waiting_for(relay->config->listener_fd, open ? POLLIN : 0),
     };
     unsigned count = relay->count;
 
     for (unsigned i = 0; i < count; i++) {
         const struct way *way = relay->pairs[i]->way;
-        fds[PAIRS + 2 * i] = (struct pollfd){.fd = way[0].from, .events = wishes(&way[0], &way[1])};
-        fds[PAIRS + 2 * i + 1] =
-            (struct pollfd){.fd = way[0].to, .events = wishes(&way[1], &way[0])};
+        fds[PAIRS + 2 * i] = waiting_for(way[0].from, wishes(&way[0], &way[1]));
+        fds[PAIRS + 2 * i + 1] = waiting_for(way[0].to, wishes(&way[1], &way[0]));
     }
-    int ready = poll(fds, PAIRS + 2 * count, LOOK_MS);
-    if (ready < 0)
+    if (poll(fds, PAIRS + 2 * count, LOOK_MS) < 0)
         return errno == EINTR ? 0 : -errno;
-    if (ready == 0)
-        return relay->config->look(relay->config->owner);
     move_pairs(relay, fds + PAIRS);
     *ret_stop = fds[STOP].revents != 0;
-    return (fds[LISTENER].revents & POLLIN) != 0 ? add_pair(relay) : 0;
+    int error = (fds[LISTENER].revents & POLLIN) != 0 ? add_pair(relay) : 0;
+    return error < 0 ? error : look(relay);
 }
 
 int relay_run(const struct relay_config *config)
 {
-    struct relay relay = {.config = config};
+    struct relay relay = {.config = config,
+                          .look_ns = clock_monotonic_ns() + LOOK_MS * (NS_PER_SECOND / 1000)};
     bool stop = false;
     int error = 0;
 

@@ -11,7 +11,9 @@ struct relay;
 
 enum { RELAY_MOST = 16 };
 
-/* What is behind: a new connection; a negative errno ends the relay. */
+/* Whether one that has come may; it is closed if not. */
+typedef bool (*relay_admit_fn)(void *owner, int fd);
+/* What is behind: a new connection. -ENOENT ends the relay, other errors only that connection. */
 typedef int (*relay_connect_fn)(void *owner, int *ret_fd);
 
 /* Asked now and then: whether what is behind is still there. 0, or what ends the relay. */
@@ -20,6 +22,7 @@ typedef int (*relay_look_fn)(void *owner);
 /* The listener is the caller's, and non-blocking; `stop_fd` is readable when it is to end. */
 struct relay_config {
     int listener_fd, stop_fd;
+    relay_admit_fn admit;
     relay_connect_fn connect;
     relay_look_fn look;
     void *owner;

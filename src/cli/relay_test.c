@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -23,6 +24,7 @@ struct fixture {
     int result, behind; /* behind: the other end of the last connection */
     int refuse;         /* what connecting says */
     int gone;           /* and looking */
+    bool shut;          /* nobody may come */
 };
 
 static int connect_behind(void *owner, int *ret_fd)
@@ -37,6 +39,12 @@ static int connect_behind(void *owner, int *ret_fd)
     *ret_fd = ends[0];
     f->behind = ends[1];
     return 0;
+}
+
+static bool admit(void *owner, int fd)
+{
+    (void)fd;
+    return !((struct fixture *)owner)->shut;
 }
 
 static int look(void *owner)
@@ -61,6 +69,7 @@ static int setup(void **state)
     f->config = (struct relay_config){
         .listener_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
         .stop_fd = eventfd(0, EFD_CLOEXEC),
+        .admit = admit,
         .connect = connect_behind,
         .look = look,
         .owner = f,
@@ -160,13 +169,70 @@ static void it_ends_with_what_is_behind(void **state)
     assert_int_equal(pthread_join(f->thread, NULL), 0); /* within a second or so */
     assert_int_equal(f->result, -ENOENT);
     f->gone = 0;
-    f->refuse = -ECONNREFUSED;
+    f->refuse = -ENOENT;
     begin(f);
     int front = come(f);
     uint8_t byte;
     assert_int_equal(recv(front, &byte, 1, 0), 0);
     (void)close(front);
-    stop(f, -ECONNREFUSED);
+    stop(f, -ENOENT);
+}
+
+static void one_that_cannot_be_served_is_closed_alone(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t byte = 0;
+
+    begin(f);
+    int served = come(f);
+    assert_int_equal(send(served, "?", 1, 0), 1);
+    while (__atomic_load_n(&f->behind, __ATOMIC_SEQ_CST) == 0)
+        (void)usleep(1000);
+    int behind = f->behind;
+    f->refuse = -ENOBUFS;
+    int front = come(f);
+    assert_int_equal(recv(front, &byte, 1, 0), 0);
+    (void)close(front);
+    f->shut = true;
+    front = come(f);
+    assert_int_equal(recv(front, &byte, 1, 0), 0);
+    (void)close(front);
+    assert_int_equal(send(behind, "!", 1, 0), 1);
+    read_all(served, &byte, 1);
+    assert_int_equal(byte, '!');
+    (void)close(served);
+    (void)close(behind);
+    stop(f, 0);
+}
+
+/* Its viewer takes nothing more, what is behind has gone: neither end may be spun on. */
+static void an_end_that_is_stuck_costs_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct timespec before;
+    struct timespec after;
+    uint8_t *bytes = calloc(1, 65536);
+
+    assert_non_null(bytes);
+    begin(f);
+    int front = come(f);
+    assert_int_equal(send(front, "?", 1, 0), 1);
+    while (__atomic_load_n(&f->behind, __ATOMIC_SEQ_CST) == 0)
+        (void)usleep(1000);
+    while (send(f->behind, bytes, 65536, MSG_DONTWAIT) > 0)
+        (void)usleep(2000);
+    (void)close(f->behind);
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before), 0);
+    (void)usleep(300000);
+    assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after), 0);
+    int64_t spent_ms =
+        (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+    assert_true(spent_ms < 100);
+    f->gone = -ENOENT; /* and its end is seen all the same */
+    assert_int_equal(pthread_join(f->thread, NULL), 0);
+    assert_int_equal(f->result, -ENOENT);
+    (void)close(front);
+    free(bytes);
 }
 
 int main(void)
@@ -174,6 +240,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(bytes_go_both_ways, setup, teardown),
         cmocka_unit_test_setup_teardown(it_ends_with_what_is_behind, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_that_cannot_be_served_is_closed_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_end_that_is_stuck_costs_nothing, setup, teardown),
     };
     return cmocka_run_group_tests_name("relay", tests, NULL, NULL);
 }

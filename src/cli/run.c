@@ -340,7 +340,7 @@ static int take_video(void *command, const char *value)
     unsigned height = 0;
 
     if (!place_parse_two(value, 'x', &width, &height) || !machine_video_fits(width, height))
-        return usage_error("video", value, "640x480 to 4096x4096 is wanted");
+        return usage_error("video", value, "WIDTHxHEIGHT is wanted, from 640x480 to 4096x4096");
     machine->video_width = width;
     machine->video_height = height;
     machine->input = true;

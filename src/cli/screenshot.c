@@ -1,9 +1,12 @@
 /* partita screenshot: what a guest's screen shows, as a PNG file. */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <png.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -102,15 +105,51 @@ static int write_stream(const struct screen *screen, FILE *to, const char *name)
     return refuse_file(name, image.message[0] != '\0' ? image.message : strerrordesc_np(errno));
 }
 
+/* What is no regular file, as /dev/stdout, is written as it is. */
+static bool is_device(const char *name)
+{
+    struct stat status;
+    return stat(name, &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+static int write_device(const struct screen *screen, const char *name)
+{
+    auto_fclose FILE *file = fopen(name, "we");
+    return write_stream(screen, file, name);
+}
+
+static int put_in_place(const char *beside, const char *name, bool force)
+{
+    if (renameat2(AT_FDCWD, beside, AT_FDCWD, name, force ? 0 : RENAME_NOREPLACE) == 0)
+        return 0;
+    return refuse_file(name, errno == EEXIST ? "is there already; --force overwrites it"
+                                             : strerrordesc_np(errno));
+}
+
+/* Beside it first: what is there already is replaced by a whole picture or stays. */
+static int write_new(const struct screen *screen, const char *name, bool force)
+{
+    char beside[PATH_MAX];
+    int length = snprintf(beside, sizeof(beside), "%s.XXXXXX", name);
+    int fd = length > 0 && (size_t)length < sizeof(beside) ? mkostemp(beside, O_CLOEXEC) : -1;
+    auto_fclose FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
+
+    if (file == NULL)
+        return refuse_file(name, strerrordesc_np(errno));
+    (void)fchmod(fd, 0644);
+    int code = write_stream(screen, file, name);
+    if (code == 0)
+        code = put_in_place(beside, name, force);
+    if (code != 0)
+        (void)unlink(beside);
+    return code;
+}
+
 static int write_file(const struct screen *screen, const char *name, bool force)
 {
-    auto_fclose FILE *file = fopen(name, force ? "wbe" : "wbxe");
-
-    if (file == NULL && errno == EEXIST)
-        return refuse_file(name, "is there already; --force overwrites it");
-    int code = write_stream(screen, file, name);
-    if (code != 0 && file != NULL)
-        (void)unlink(name);
+    if (is_device(name))
+        return write_device(screen, name);
+    int code = write_new(screen, name, force);
     if (code == 0)
         (void)printf("%s: %u x %u pixels\n", name, screen->width, screen->height);
     return code;
@@ -134,6 +173,17 @@ static int look(const char *name, struct screen **ret)
     return CLI_EXIT_FAILED;
 }
 
+static bool is_black(const struct screen *screen)
+{
+    size_t count = (size_t)screen->width * screen->height;
+
+    for (size_t i = 0; i < count; i++) {
+        if (screen->pixels[i] != 0)
+            return false;
+    }
+    return true;
+}
+
 static int take_screenshot(const struct screenshot_command *command)
 {
     const char *name = command->words.words[0];
@@ -144,6 +194,10 @@ static int take_screenshot(const struct screenshot_command *command)
 
     if (code != 0)
         return code;
+    if (is_black(screen))
+        (void)fputs(
+            "partita: screenshot: all is black; the guest may not have loaded its driver yet\n",
+            stderr);
     (void)snprintf(usual, sizeof(usual), "%s.png", name);
     if (file != NULL && strcmp(file, "-") == 0)
         code = write_stream(screen, stdout, "standard output");

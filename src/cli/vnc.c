@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -66,8 +67,8 @@ static void print_help(void)
     (void)puts("Usage: partita vnc NAME [OPTION]...\n"
                "Let VNC viewers of this machine look at the screen of the running partition\n"
                "NAME, which was started with --video, and use its keyboard and mouse: until\n"
-               "Ctrl-C. Every user of this machine can connect meanwhile. A viewer that takes a\n"
-               "Unix socket needs none of this: see --path.\n");
+               "Ctrl-C. Viewers of other users than you and root are turned away. A viewer that\n"
+               "takes a Unix socket needs none of this: see --path.\n");
     cli_print_options(stdout, vnc_options);
     (void)puts("\n"
                "Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 no screen, no free port, or the\n"
@@ -118,6 +119,62 @@ static int find_port(unsigned *port, int *ret_fd, struct reason *reason)
                      : 0;
 }
 
+/* ---- who may come ---- */
+
+/* An address as /proc/net/tcp has it. */
+static bool address_text(int fd, int (*name_of)(int, struct sockaddr *, socklen_t *), char ret[16])
+{
+    struct sockaddr_in address = {0};
+    socklen_t length = sizeof(address);
+
+    if (name_of(fd, (struct sockaddr *)&address, &length) < 0 || address.sin_family != AF_INET)
+        return false;
+    (void)snprintf(ret, 16, "%08X:%04X", address.sin_addr.s_addr, ntohs(address.sin_port));
+    return true;
+}
+
+/* Lines of /proc/net/tcp: number, own address, other address, state, queues, timer, retries, user.
+ */
+static bool user_of(const char *line, const char *own, const char *other, unsigned long *ret)
+{
+    enum { BEHIND_OTHER = 4 };
+    const char *at = strchr(line, ':');
+    char wanted[40];
+
+    (void)snprintf(wanted, sizeof(wanted), ": %s %s ", own, other);
+    if (at == NULL || strncmp(at, wanted, strlen(wanted)) != 0)
+        return false;
+    at += strlen(wanted);
+    for (unsigned i = 0; i < BEHIND_OTHER; i++) {
+        at += strcspn(at, " ");
+        at += strspn(at, " ");
+    }
+    *ret = strtoul(at, NULL, 10);
+    return true;
+}
+
+/* The loopback is every user's; whose the other end is the kernel says. */
+static bool is_ours(void *owner, int fd)
+{
+    char own[16];
+    char other[16];
+    char line[256];
+    unsigned long user = 0;
+    bool found = false;
+    auto_fclose FILE *table = fopen("/proc/net/tcp", "re");
+
+    (void)owner;
+    if (table == NULL || !address_text(fd, getsockname, own) ||
+        !address_text(fd, getpeername, other))
+        return false;
+    while (!found && fgets(line, sizeof(line), table) != NULL)
+        found = user_of(line, other, own, &user);
+    if (found && (user == geteuid() || user == 0))
+        return true;
+    (void)fprintf(stderr, "partita: vnc: another user's viewer was turned away\n");
+    return false;
+}
+
 /* ---- the relay ---- */
 
 struct screen_behind {
@@ -162,8 +219,14 @@ static int serve(const char *name, unsigned port)
         return refuse(-EADDRINUSE, &behind.reason);
     (void)printf("VNC: 127.0.0.1:%u shows the screen of %s; Ctrl-C ends it\n", port, name);
     (void)fflush(stdout);
-    const struct relay_config config = {listener, signals, connect_screen, look_for_partition,
-                                        &behind};
+    const struct relay_config config = {
+        .listener_fd = listener,
+        .stop_fd = signals,
+        .admit = is_ours,
+        .connect = connect_screen,
+        .look = look_for_partition,
+        .owner = &behind,
+    };
     error = relay_run(&config);
     if (error == -ENOENT)
         (void)reason_set(&behind.reason, error, "the partition %s has ended", name);

@@ -68,9 +68,17 @@ static int open_folder(const char *path, int *ret_fd, struct reason *reason)
         return system_error(reason, path);
     if (status.st_uid != geteuid() || (status.st_mode & 077) != 0)
         return reason_set(reason, -EACCES,
-                          "%s: must belong to this user, with no rights for others", path);
+                          "%s: must belong to this user, with no rights for others (chmod 700)",
+                          path);
     *ret_fd = take_fd(&fd);
     return 0;
+}
+
+/* Who asks must see why nothing can run there; a folder that is not there yet is no error. */
+static int check_folder(const char *path, struct reason *reason)
+{
+    auto_close int fd = -1;
+    return access(path, F_OK) == 0 ? open_folder(path, &fd, reason) : 0;
 }
 
 static int make_address(const char *name, struct sockaddr_un *ret, struct reason *reason)
@@ -339,8 +347,13 @@ int control_accept(const struct control_listener *listener, int *ret_fd)
 int control_connect(const char *name, int *ret_fd, struct reason *reason)
 {
     struct sockaddr_un address;
+    char folder[CONTROL_SOCKET_PATH_SIZE];
     int error = make_address(name, &address, reason);
 
+    if (error == 0)
+        error = find_folder(folder, sizeof(folder), reason);
+    if (error == 0)
+        error = check_folder(folder, reason);
     if (error < 0)
         return error;
     auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -367,6 +380,8 @@ int control_list(void (*each)(void *owner, const char *name), void *owner, struc
     struct dirent **entries = NULL;
 
     int error = find_folder(folder, sizeof(folder), reason);
+    if (error == 0)
+        error = check_folder(folder, reason);
     if (error < 0)
         return error;
     int count = scandir(folder, &entries, is_socket_name, alphasort);

@@ -7,7 +7,8 @@
  * formats are true-colour of 8, 16 and 32 bits.
  *
  * One thread; nothing waits. Viewers are hostile: what they send is bounded and checked, and a slow
- * one costs RFB_MOST_OUTPUT bytes and nobody's time: more is encoded when it has taken what it had.
+ * one costs RFB_MOST_OUTPUT bytes and nobody's time: more is encoded when it has taken what it had,
+ * and each call encodes a few tiles (about a millisecond).
  */
 #ifndef DISPLAY_RFB_H
 #define DISPLAY_RFB_H

@@ -1,13 +1,14 @@
 /*
  * What a viewer is owed, and when: RFC 6143 § 7.5.3, § 7.6.1. An update is encoded rectangle by
- * rectangle, as the viewer takes it; what changes meanwhile is for the next.
+ * rectangle, as the viewer takes it, and not many at once, however small they become: others wait;
+ * what changes meanwhile is for the next.
  */
 #include <string.h>
 
 #include "base/bytes.h"
 #include "display/rfb_private.h"
 
-enum { UPDATE_HEADER = 4, MOST_RECTANGLES = 65535 };
+enum { UPDATE_HEADER = 4, MOST_RECTANGLES = 65535, TILES_A_TURN = 32 };
 _Static_assert(SCREEN_TILE_ROWS * 64 < MOST_RECTANGLES, "all tiles go into an update");
 _Static_assert(RFB_MOST_RECTANGLE + 64 < RFB_MOST_OUTPUT, "a rectangle goes into the output");
 
@@ -113,7 +114,10 @@ void rfb_fill(struct rfb *rfb)
 
     if (rfb->is_asked && !screen_tiles_next(&left, 1, &run))
         start_update(rfb);
-    while (rfb->filled + RFB_MOST_RECTANGLE <= RFB_MOST_OUTPUT &&
-           screen_tiles_next(&rfb->sending, RFB_MOST_RUN, &run))
+    for (unsigned tiles = 0; tiles < TILES_A_TURN; tiles += run.count) {
+        if (rfb->filled + RFB_MOST_RECTANGLE > RFB_MOST_OUTPUT ||
+            !screen_tiles_next(&rfb->sending, RFB_MOST_RUN, &run))
+            break;
         rfb->filled += rfb_encode(rfb, &run, rfb->output + rfb->filled);
+    }
 }

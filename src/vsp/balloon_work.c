@@ -81,8 +81,10 @@ static void ask_for_pages(struct balloon *balloon, uint64_t excess)
 static bool take_range(struct balloon *balloon, uint64_t first, uint64_t count)
 {
     uint64_t gpa = first * MEM_PAGE_SIZE;
+    const struct mem_range device = mem_device(balloon->mem);
 
-    if (count > balloon->wanted || !mem_is_ram(balloon->mem, gpa, count * MEM_PAGE_SIZE))
+    if (count > balloon->wanted || !mem_is_ram(balloon->mem, gpa, count * MEM_PAGE_SIZE) ||
+        (gpa >= device.gpa && gpa - device.gpa < device.size))
         return false;
     balloon->wanted -= count;
     (void)balloon_pages_add(&balloon->pages, first, count);

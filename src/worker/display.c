@@ -24,7 +24,7 @@ struct display {
     struct control_listener listener;
     struct loop_watch *watch;
     struct loop_timer *timer;
-    struct loop_timer *door;   /* opens it again when the host had no descriptor */
+    struct loop_timer *door;   /* each second while somebody is there or waits: look_round() */
     uint64_t taken_ns;         /* when it was done last */
     struct screen *screen;     /* while there are viewers */
     struct screen_tiles drawn; /* not taken in yet */
@@ -175,10 +175,20 @@ static int add_viewer(struct display *display, int fd)
     return error;
 }
 
-static void open_door(void *owner)
+/* Who does not come to the point leaves his place to others; the door may have been closed. */
+static void look_round(void *owner)
 {
     struct display *display = owner;
+    uint64_t now = clock_monotonic_ns();
+
+    /* Backwards: what goes is replaced by the last. */
+    for (unsigned i = display->count; i-- > 0;) {
+        if (viewer_is_overdue(display->viewers[i], now))
+            viewer_left(display, display->viewers[i]);
+    }
     (void)loop_watch_modify(display->watch, EPOLLIN);
+    if (display->count > 0)
+        loop_timer_set(display->door, now + NS_PER_SECOND);
 }
 
 static void newcomer(void *owner, uint32_t events)
@@ -190,10 +200,9 @@ static void newcomer(void *owner, uint32_t events)
     (void)events;
     if (error == 0 && add_viewer(display, fd) == 0)
         (void)take_fd(&fd);
-    if (error != -EMFILE && error != -ENFILE && error != -ENOBUFS && error != -ENOMEM)
-        return;
-    /* It stays in the queue, which must not wake us without end. */
-    (void)loop_watch_modify(display->watch, 0);
+    /* One that has no descriptor stays in the queue, which must not wake us without end. */
+    if (error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM)
+        (void)loop_watch_modify(display->watch, 0);
     loop_timer_set(display->door, clock_monotonic_ns() + NS_PER_SECOND);
 }
 
@@ -205,7 +214,7 @@ static int begin(struct display *display, struct reason *reason)
     int error = loop_timer_create(display->loop, take_screen, display, &display->timer);
 
     if (error == 0)
-        error = loop_timer_create(display->loop, open_door, display, &display->door);
+        error = loop_timer_create(display->loop, look_round, display, &display->door);
     if (error == 0)
         error = loop_watch_create(display->loop, display->listener.fd, EPOLLIN, newcomer, display,
                                   &display->watch);

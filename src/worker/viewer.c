@@ -6,11 +6,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "keys/keys.h"
 #include "vsp/keyboard.h"
 #include "vsp/mouse.h"
 
-enum { READ_SIZE = 4096, PIECES_A_TURN = 4, KEY_COUNT = 256 };
+enum { READ_SIZE = 4096, PIECES_A_TURN = 2, KEY_COUNT = 256 };
+#define PATIENCE_NS (UINT64_C(10) * NS_PER_SECOND)
 enum { LEFT_SHIFT = 0x2a, RIGHT_SHIFT = 0x36 };
 /* RFC 6143 § 7.5.5, and what vsp/mouse.h has for it. */
 enum { RFB_LEFT = 1, RFB_MIDDLE = 2, RFB_RIGHT = 4, RFB_UP = 8, RFB_DOWN = 16 };
@@ -22,6 +24,7 @@ struct viewer {
     struct loop_watch *watch;
     struct rfb *rfb;
     bool ending;          /* it made no sense: it gets what waits, and that is all */
+    uint64_t since_ns;    /* it has come, or has made no sense */
     bool down[KEY_COUNT]; /* by code, and 0x80 with the prefix */
     uint8_t buttons;      /* as it told them last */
 };
@@ -38,8 +41,9 @@ static void press(struct viewer *viewer, struct key key, bool down)
 {
     const struct keystroke stroke = {.code = key.code, .e0 = key.e0, .up = !down};
 
-    viewer->down[index_of(&key)] = down;
-    (void)keyboard_send(viewer->config.keyboard, &stroke, 1);
+    /* One that is still down is let go at the end. */
+    if (keyboard_send(viewer->config.keyboard, &stroke, 1) == 0)
+        viewer->down[index_of(&key)] = down;
 }
 
 /*
@@ -174,8 +178,10 @@ static bool receive_input(struct viewer *viewer)
     if (length < 0)
         return errno == EAGAIN || errno == EINTR;
     if (length > 0 && !viewer->ending &&
-        rfb_receive(viewer->rfb, bytes, (size_t)length, &reason) < 0)
+        rfb_receive(viewer->rfb, bytes, (size_t)length, &reason) < 0) {
         viewer->ending = true;
+        viewer->since_ns = clock_monotonic_ns();
+    }
     return length > 0;
 }
 
@@ -202,6 +208,12 @@ static void ready(void *owner, uint32_t events)
         leave(viewer);
 }
 
+bool viewer_is_overdue(const struct viewer *viewer, uint64_t now_ns)
+{
+    bool waits = viewer->ending || !rfb_is_viewing(viewer->rfb);
+    return waits && now_ns - viewer->since_ns > PATIENCE_NS;
+}
+
 /* An end of the connection is found when the loop comes to it. */
 void viewer_screen_changed(struct viewer *viewer, const struct screen_tiles *tiles)
 {
@@ -219,6 +231,7 @@ int viewer_create(const struct viewer_config *config, int fd, struct viewer **re
         return -ENOMEM;
     viewer->config = *config;
     viewer->fd = -1;
+    viewer->since_ns = clock_monotonic_ns();
     const struct rfb_user user = {viewer, key_pressed, pointer_moved};
     int error = rfb_create(config->screen, config->name, &user, &viewer->rfb);
     if (error == 0)

@@ -26,6 +26,8 @@ struct viewer_config {
 /* The descriptor, which is non-blocking, is the viewer's on success. */
 int viewer_create(const struct viewer_config *config, int fd, struct viewer **ret);
 void viewer_destroy(struct viewer *viewer);
+/* It should have shaken hands long ago, or gone. */
+bool viewer_is_overdue(const struct viewer *viewer, uint64_t now_ns);
 /* As rfb_screen_changed(). May call `left`, not from within but soon. */
 void viewer_screen_changed(struct viewer *viewer, const struct screen_tiles *tiles);
 

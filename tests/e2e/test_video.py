@@ -1,9 +1,11 @@
 """A guest's screen: what is typed on its terminal is read in a screenshot, and through VNC."""
+import pathlib
 import shutil
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 
 import pytest
@@ -238,6 +240,12 @@ def test_vnc_is_served_on_the_loopback_until_it_is_interrupted(terminal, partita
     assert max(apart) < 2 < max(ImageStat.Stat(wanted).mean), apart  # JPEG is not exact
     taken = order("vnc", NAME, "--port", str(port), code=FAILED)
     assert "in use" in taken
+    # Another user has no business there.
+    stranger = subprocess.run([sys.executable, "-c", "import socket, sys; s = socket.create_connection(('127.0.0.1', "
+                               f"{port})); s.settimeout(10); sys.stdout.write(repr(s.recv(12)))"], user=65534,
+                              capture_output=True, text=True, timeout=60, check=True)
+    assert stranger.stdout == "b''"
+    assert viewer.look().width == 1024
     serving.send_signal(signal.SIGINT)
     assert serving.wait(timeout=10) == 0
     viewer.close()
@@ -250,13 +258,16 @@ def test_screenshots_go_where_they_should(terminal, order, tmp_path, monkeypatch
     assert "--force" in order("screenshot", NAME, code=FILE)
     order("screenshot", NAME, "--force")
     assert "No such file" in order("screenshot", NAME, "/nowhere/x.png", code=FILE)
+    assert "No space left" in order("screenshot", NAME, "/dev/full", "--force", code=FILE)
+    assert pathlib.Path("/dev/full").is_char_device()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{NAME}.png"]
     assert "no partition named other" in order("screenshot", "other", code=NO_PARTITION)
     assert "no partition named other" in order("vnc", "other", code=NO_PARTITION)
 
 
 @pytest.mark.parametrize("size", ["", "800", "800x", "639x480", "640x479", "4097x480", "800x600x32", "-800x600"])
 def test_sizes_that_cannot_be_are_refused(order, size):
-    assert "640x480 to 4096x4096" in order("run", "--kernel", "x", f"--video={size}", code=USAGE)
+    assert "WIDTHxHEIGHT is wanted, from 640x480 to 4096x4096" in order("run", "--kernel", "x", f"--video={size}", code=USAGE)
 
 
 def test_a_screen_needs_a_name_to_be_looked_at(order):
