@@ -71,38 +71,56 @@ static int refuse_file(const char *file, const char *why)
     return CLI_EXIT_FILE;
 }
 
-static bool write_png(const struct screen *screen, FILE *to, png_image *image)
+/* Three bytes a pixel, as PNG has them; NULL: out of memory. */
+static uint8_t *take_pixels(const struct screen *screen)
 {
     size_t count = (size_t)screen->width * screen->height;
     uint8_t *pixels = malloc(count * BYTES_A_PIXEL);
 
-    if (pixels == NULL) {
-        (void)snprintf(image->message, sizeof(image->message), "out of memory");
-        return false;
-    }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; pixels != NULL && i < count; i++) {
         pixels[i * BYTES_A_PIXEL] = (uint8_t)(screen->pixels[i] >> 16);
         pixels[i * BYTES_A_PIXEL + 1] = (uint8_t)(screen->pixels[i] >> 8);
         pixels[i * BYTES_A_PIXEL + 2] = (uint8_t)screen->pixels[i];
     }
-    *image = (png_image){
+    return pixels;
+}
+
+/* The file's bytes, to be freed; NULL: out of memory, which is all that can go wrong. */
+static char *encode(const struct screen *screen, size_t *ret_size)
+{
+    png_image image = {
         .version = PNG_IMAGE_VERSION,
         .width = screen->width,
         .height = screen->height,
         .format = PNG_FORMAT_RGB,
     };
-    bool written = png_image_write_to_stdio(image, to, 0, pixels, 0, NULL) != 0;
+    char *bytes = NULL;
+    uint8_t *pixels = take_pixels(screen);
+    FILE *memory = open_memstream(&bytes, ret_size);
+    bool encoded = pixels != NULL && memory != NULL &&
+                   png_image_write_to_stdio(&image, memory, 0, pixels, 0, NULL) != 0;
+
     free(pixels);
-    return written && fflush(to) == 0;
+    if (memory != NULL && fclose(memory) != 0)
+        encoded = false;
+    if (encoded)
+        return bytes;
+    free(bytes);
+    return NULL;
 }
 
 static int write_stream(const struct screen *screen, FILE *to, const char *name)
 {
-    png_image image = {0};
+    size_t size = 0;
 
-    if (to != NULL && write_png(screen, to, &image))
-        return 0;
-    return refuse_file(name, image.message[0] != '\0' ? image.message : strerrordesc_np(errno));
+    if (to == NULL)
+        return refuse_file(name, strerrordesc_np(errno));
+    char *bytes = encode(screen, &size);
+    if (bytes == NULL)
+        return refuse_file(name, "out of memory");
+    bool written = fwrite(bytes, 1, size, to) == size && fflush(to) == 0;
+    free(bytes);
+    return written ? 0 : refuse_file(name, strerrordesc_np(errno));
 }
 
 /* What is no regular file, as /dev/stdout, is written as it is. */
