@@ -327,7 +327,16 @@ static void a_folder_does_not_go_where_a_link_of_its_name_leads(void **state)
     assert_int_equal(symlink("../victim", "to/from"), 0);
     assert_true(copy("from", "to", "from") < 0);
     assert_false(is_there("victim/a"));
-    assert_int_equal(copy("from", "to/from", ""), 0); /* but where the user says so */
+}
+
+static void a_folder_goes_where_the_user_says_though_that_is_a_link(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("from", 0755), 0);
+    write_file("from/a", "a", 0644);
+    assert_int_equal(mkdir("victim", 0755), 0);
+    assert_int_equal(symlink("../victim", "to/from"), 0);
+    assert_int_equal(copy("from", "to/from", ""), 0);
     assert_file("victim/a", "a");
 }
 
@@ -349,6 +358,7 @@ int main(void)
         TEST(a_receiver_that_fails_is_heard),
         TEST(a_link_in_place_of_what_was_asked_for_is_refused),
         TEST(a_folder_does_not_go_where_a_link_of_its_name_leads),
+        TEST(a_folder_goes_where_the_user_says_though_that_is_a_link),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
