@@ -61,12 +61,17 @@ static int send_frame(const struct sender *sender, enum frame_type type, const v
     return error < 0 ? error : reason_set(sender->reason, -EPIPE, "the connection broke");
 }
 
+/* What is older is taken for that. */
+static uint64_t since_1970(const struct timespec *time)
+{
+    return time->tv_sec < 0 ? 0 : (uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec;
+}
+
 static int send_entry(struct sender *sender, const struct stat *status, const char *target)
 {
     struct entry entry = {.kind = ENTRY_FILE,
                           .mode = status->st_mode & 07777,
-                          .modified_ns = (uint64_t)status->st_mtim.tv_sec * NS_PER_S +
-                                         (uint64_t)status->st_mtim.tv_nsec,
+                          .modified_ns = since_1970(&status->st_mtim),
                           .path = sender->path,
                           .target = target};
 

@@ -195,7 +195,10 @@ static int copy_out(struct tree_peer *peer, const struct side *from, const struc
     char name[NAME_MAX + 1];
 
     name_of(from->path, name);
-    const struct tree_target target = {to->path, name, HOST_MODES};
+    mode_t masked = umask(0);
+    const struct tree_target target = {to->path, name, HOST_MODES & ~masked};
+
+    (void)umask(masked); /* there is no other way to ask for it */
     int error = send_request(peer, FRAME_GET, from->path, "", reason);
     return error == 0 ? tree_receive(peer, &target, reason) : error;
 }

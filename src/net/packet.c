@@ -72,8 +72,10 @@ static unsigned packet_send(struct net_port *port, const struct net_frame *frame
 
 /* ---- from the interface ---- */
 
-/* The tag that was taken out of the frame; false: there was none. */
-static bool find_tag(struct msghdr *message, uint16_t *ret)
+enum tag_kind { TAG_NONE, TAG_VLAN, TAG_OTHER };
+
+/* The tag that was taken out of the frame. */
+static enum tag_kind find_tag(struct msghdr *message, uint16_t *ret)
 {
     for (struct cmsghdr *at = CMSG_FIRSTHDR(message); at != NULL; at = CMSG_NXTHDR(message, at)) {
         struct tpacket_auxdata extra;
@@ -82,9 +84,13 @@ static bool find_tag(struct msghdr *message, uint16_t *ret)
             continue;
         memcpy(&extra, CMSG_DATA(at), sizeof(extra));
         *ret = extra.tp_vlan_tci;
-        return (extra.tp_status & TP_STATUS_VLAN_VALID) != 0;
+        if ((extra.tp_status & TP_STATUS_VLAN_VALID) == 0)
+            return TAG_NONE;
+        bool other =
+            (extra.tp_status & TP_STATUS_VLAN_TPID_VALID) != 0 && extra.tp_vlan_tpid != VLAN;
+        return other ? TAG_OTHER : TAG_VLAN;
     }
-    return false;
+    return TAG_NONE;
 }
 
 /* The frame stands a tag's room behind the end of the inbox. */
@@ -95,9 +101,10 @@ static void add(struct inbox *inbox, size_t length, const uint8_t header[VIRTIO_
     uint8_t *at = inbox_end(inbox);
     uint16_t tag = 0;
 
-    if (virtio_header_decode(header, length, &offload) < 0)
+    enum tag_kind kind = find_tag(message, &tag);
+    if (virtio_header_decode(header, length, &offload) < 0 || kind == TAG_OTHER)
         return;
-    if (!find_tag(message, &tag)) {
+    if (kind == TAG_NONE) {
         inbox_add(inbox, NET_VLAN_TAG, length, &offload);
         return;
     }
@@ -162,12 +169,35 @@ static void clear_error(const struct packet *packet)
     (void)getsockopt(packet->fd, SOL_SOCKET, SO_ERROR, &error, &length);
 }
 
+/* The kernel takes the interface from the socket when it is deleted; another of its name is not it.
+ */
+static bool is_gone(const struct packet *packet)
+{
+    struct sockaddr_ll address = {0};
+    socklen_t length = sizeof(address);
+
+    return getsockname(packet->fd, (struct sockaddr *)&address, &length) < 0 ||
+           address.sll_ifindex <= 0;
+}
+
+static void end(struct packet *packet)
+{
+    loop_watch_destroy(packet->watch);
+    packet->watch = NULL;
+    packet->user.link(packet->user.owner, false);
+}
+
 static void event(void *owner, uint32_t events)
 {
     struct packet *packet = owner;
 
-    if ((events & EPOLLERR) != 0)
+    if ((events & EPOLLERR) != 0) {
         clear_error(packet);
+        if (is_gone(packet)) {
+            end(packet);
+            return;
+        }
+    }
     if ((events & EPOLLOUT) != 0) {
         await(packet);
         packet->user.writable(packet->user.owner);

@@ -44,7 +44,8 @@ static unsigned tap_send(struct net_port *port, const struct net_frame *frames, 
         memcpy(iov + 1, frames[i].iov, frames[i].iov_count * sizeof(iov[0]));
         /* What it refuses (it is down, the frame is damaged) is lost, as on a wire. */
         if (writev(tap->fd, iov, (int)frames[i].iov_count + 1) < 0 && errno == EAGAIN) {
-            (void)loop_watch_modify(tap->watch, EPOLLIN | EPOLLOUT);
+            if (tap->watch != NULL)
+                (void)loop_watch_modify(tap->watch, EPOLLIN | EPOLLOUT);
             return i;
         }
     }
@@ -92,10 +93,22 @@ static void receive(struct tap *tap)
     }
 }
 
+/* The device was deleted, which is an error that stays. */
+static void end(struct tap *tap)
+{
+    loop_watch_destroy(tap->watch);
+    tap->watch = NULL;
+    tap->user.link(tap->user.owner, false);
+}
+
 static void event(void *owner, uint32_t events)
 {
     struct tap *tap = owner;
 
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        end(tap);
+        return;
+    }
     if ((events & EPOLLOUT) != 0) {
         await(tap);
         tap->user.writable(tap->user.owner);

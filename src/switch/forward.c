@@ -89,16 +89,21 @@ static bool is_member(const struct switch_port_config *config, uint16_t vlan)
     return vlan == config->vlan || (config->trunk && vlan != 0 && has_vlan(config->allowed, vlan));
 }
 
+static bool is_tag(uint16_t type)
+{
+    return type == FRAME_VLAN || type == FRAME_SERVICE_VLAN || type == FRAME_OLD_SERVICE_VLAN;
+}
+
 /*
  * A tag of VLAN 0 has a priority only. An access port takes no other tag, not even its own. A
  * second tag behind the first is refused: once the first is taken off, it would say where the frame
- * goes.
+ * goes. So is a service tag: what it hides is looked at by receivers, and by no guard.
  */
 static bool take_vlan(const struct switch_port_config *config, const struct frame *frame,
                       uint16_t *ret)
 {
     *ret = frame->vlan == 0 ? config->vlan : frame->vlan;
-    if (frame->tagged && frame->type == FRAME_VLAN)
+    if (is_tag(frame->type))
         return false;
     return frame->vlan == 0 || (config->trunk && is_member(config, frame->vlan));
 }

@@ -119,6 +119,11 @@ static void vlans_do_not_mix(void **state)
     /* Two tags. */
     assert_int_equal(send(1, ethernet(2, 1, 0, FRAME_VLAN)).reason, SWITCH_OTHER_VLAN);
     assert_int_equal(send(UPLINK, ethernet(1, 77, 10, FRAME_VLAN)).reason, SWITCH_OTHER_VLAN);
+    /* Nor what other tags hide. */
+    assert_int_equal(send(1, ethernet(2, 1, 0, FRAME_SERVICE_VLAN)).reason, SWITCH_OTHER_VLAN);
+    assert_int_equal(send(1, ethernet(2, 1, 0, FRAME_OLD_SERVICE_VLAN)).reason, SWITCH_OTHER_VLAN);
+    assert_int_equal(send(UPLINK, ethernet(1, 77, 10, FRAME_SERVICE_VLAN)).reason,
+                     SWITCH_OTHER_VLAN);
 }
 
 static void guards_drop_and_count(void **state)

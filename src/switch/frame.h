@@ -25,6 +25,8 @@ enum frame_ethertype {
     FRAME_IPV4 = 0x0800,
     FRAME_ARP = 0x0806,
     FRAME_VLAN = 0x8100,
+    FRAME_SERVICE_VLAN = 0x88a8, /* IEEE 802.1ad */
+    FRAME_OLD_SERVICE_VLAN = 0x9100,
     FRAME_IPV6 = 0x86dd,
 };
 

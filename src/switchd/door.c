@@ -55,12 +55,16 @@ static int find_port(struct registry *registry, const struct net_hello *hello,
         return reason_set(reason, -ENOENT, "there is no switch %.64s", hello->switch_name);
     if (!control_name_is_valid(hello->partition))
         return reason_set(reason, -EINVAL, "that is no name of a partition");
+    struct hub_port *known = hub_find_port(hub, hello->partition, hello->card);
+    if (known != NULL && hub_is_busy(known))
+        return reason_set(reason, -EBUSY, "port %.64s:%u of switch %.64s is in use",
+                          hello->partition, hello->card, hello->switch_name);
     int error = registry_take_port(hub, hello->partition, hello->card, ret, reason);
-    if (error == 0)
-        error = take_mac(*ret, hello, reason);
-    if (error == 0 && hub_is_busy(*ret))
-        error = reason_set(reason, -EBUSY, "port %.64s:%u of switch %.64s is in use",
-                           hello->partition, hello->card, hello->switch_name);
+    if (error < 0)
+        return error;
+    error = take_mac(*ret, hello, reason);
+    if (error < 0 && known == NULL)
+        hub_remove_port(*ret);
     return error < 0 ? error : store_save(registry, reason);
 }
 

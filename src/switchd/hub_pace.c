@@ -12,6 +12,9 @@ enum {
     BITS = 8,
     BURST_OF_SECOND = 25, /* 40 ms of the rate */
     LEAST_BURST = 128 << 10,
+    /* A frame that says else is taken for this: what one owes must not hold all others up. */
+    LEAST_SEGMENT = 48,
+    MOST_HEADERS = 128,
 };
 
 /* On the wire a large frame is segments, each with headers of its own. */
@@ -23,8 +26,10 @@ static uint64_t wire_length(const struct net_frame *frame)
         frame->length <= offload->headers_length)
         return frame->length;
     uint64_t payload = frame->length - offload->headers_length;
-    uint64_t segments = (payload + offload->segment_size - 1) / offload->segment_size;
-    return payload + segments * offload->headers_length;
+    uint64_t size = offload->segment_size < LEAST_SEGMENT ? LEAST_SEGMENT : offload->segment_size;
+    uint64_t headers =
+        offload->headers_length > MOST_HEADERS ? MOST_HEADERS : offload->headers_length;
+    return payload + (payload + size - 1) / size * headers;
 }
 
 static void set(struct shape *shape, uint64_t bits, uint64_t now_ns)

@@ -147,8 +147,11 @@ int uplink_open(struct hub *hub, struct reason *reason)
         error = -EINVAL;
         break;
     }
-    if (error == 0)
-        error = hub_plug_uplink(hub, line);
+    if (error < 0)
+        return error;
+    error = hub_plug_uplink(hub, line);
+    if (error < 0)
+        line->ops->destroy(line);
     return error;
 }
 

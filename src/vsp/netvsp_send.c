@@ -116,6 +116,9 @@ static size_t insert_tag(uint8_t *head, size_t length, uint16_t tag)
     return length + NET_VLAN_TAG;
 }
 
+/* Smaller ones are no TCP's, and would make a frame many times as long on the wire. */
+enum { LEAST_SEGMENT = 48 };
+
 /* False: the guest asks for what cannot be done. */
 static bool set_offload(struct netvsp_outgoing *out, const struct outgoing_message *message,
                         size_t head_length, struct net_frame *frame)
@@ -128,7 +131,8 @@ static bool set_offload(struct netvsp_outgoing *out, const struct outgoing_messa
     if (headers.protocol == 0 || frame->length - headers.ip > UINT16_MAX)
         return false;
     if (message->segment != 0 && frame->length > headers.payload + (size_t)message->segment) {
-        if (headers.protocol != NET_PROTOCOL_TCP || message->segment > UINT16_MAX)
+        if (headers.protocol != NET_PROTOCOL_TCP || message->segment > UINT16_MAX ||
+            message->segment < LEAST_SEGMENT)
             return false;
         offload->segmentation = headers.ip_version == 4 ? NET_TCP4 : NET_TCP6;
         offload->segment_size = (uint16_t)message->segment;

@@ -140,6 +140,15 @@ static void large_frames_get_their_lengths(void **state)
     assert_memory_equal(sent->bytes + 54, frame + 54, 40000);
 }
 
+/* A frame would become more headers than bytes. */
+static void segments_that_no_tcp_makes_are_refused(void **state)
+{
+    static const uint32_t infos[][2] = {{RNDIS_INFO_LARGE_SEND, 47 | 34 << 20 | UINT32_C(1) << 30}};
+    struct netvsc_guest *g = *state;
+    send_frame(g, ng_make_tcp(frame, peer, 40000), infos, 1);
+    assert_int_equal(g->sent_count, 0);
+}
+
 static void frames_that_are_too_large_are_dropped(void **state)
 {
     struct netvsc_guest *g = *state;
@@ -294,6 +303,7 @@ int main(void)
         TEST(several_messages_make_a_batch_and_one_answer),
         TEST(checksums_are_left_to_the_port),
         TEST(large_frames_get_their_lengths),
+        TEST(segments_that_no_tcp_makes_are_refused),
         TEST(frames_that_are_too_large_are_dropped),
         TEST(a_tag_is_put_into_the_frame),
         cmocka_unit_test_setup_teardown(within_a_vlan_the_card_tags_and_the_guest_may_not,

@@ -2,10 +2,12 @@
 import contextlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -410,9 +412,38 @@ def test_junk_harms_only_its_sender(office, cards):
 def test_who_is_there_already_is_not_pushed_out(office, cards):
     one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     one.connect(office.path("ports"))
-    one.send(b"PTH1" + bytes(16) + b"wire".ljust(64, b"\0") + b"left".ljust(64, b"\0"))
+    before = office.port("left", "wire")["mac"]
+    address = struct.pack("<II", 0, 1) + b"\2stran" + b"\0\0"  # one that is not its port's
+    one.send(b"PTH1" + address + b"wire".ljust(64, b"\0") + b"left".ljust(64, b"\0"))
     assert b"is in use" in one.recv(400)
+    assert office.port("left", "wire")["mac"] == before
     one.close()
+
+
+def test_an_address_that_is_taken_leaves_no_port_behind(office, cards):
+    taken = bytes.fromhex(office.port("left", "wire")["mac"].replace(":", ""))
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.connect(office.path("ports"))
+    one.send(b"PTH1" + struct.pack("<II", 0, 1) + taken + b"\0\0" + b"wire".ljust(64, b"\0") + b"ghost".ljust(64, b"\0"))
+    assert b"has this address" in one.recv(400)
+    one.close()
+    assert "ghost:0" not in [port["port"] for port in office.show("show", "wire")["ports"]]
+
+
+def test_a_device_that_is_deleted_comes_again(office):
+    """The process does not spin meanwhile: others' frames go through it."""
+    office.do("create", "lost", "--kind", "internal")
+    try:
+        spent = lambda: sum(map(int, pathlib.Path(f"/proc/{office.process()}/stat").read_text().split()[13:15]))
+        sh("ip", "-n", office.where, "link", "del", "pt-lost")
+        before, since = spent(), time.monotonic()
+        while "pt-lost" not in sh("ip", "-n", office.where, "-br", "link"):
+            assert time.monotonic() - since < 60
+            time.sleep(0.2)
+        assert (spent() - before) / os.sysconf("SC_CLK_TCK") < 0.5 * (time.monotonic() - since) + 0.2
+        assert office.show("show", "lost")["uplink"]
+    finally:
+        office.do("delete", "lost")
 
 
 # ---- rules and rates, with guests ----
