@@ -412,16 +412,16 @@ def test_junk_harms_only_its_sender(office, cards):
 def test_who_is_there_already_is_not_pushed_out(office, cards):
     one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     one.connect(office.path("ports"))
-    before = office.port("left", "wire")["mac"]
+    before = office.port("left", "wire")["settings"]["mac"]
     address = struct.pack("<II", 0, 1) + b"\2stran" + b"\0\0"  # one that is not its port's
     one.send(b"PTH1" + address + b"wire".ljust(64, b"\0") + b"left".ljust(64, b"\0"))
     assert b"is in use" in one.recv(400)
-    assert office.port("left", "wire")["mac"] == before
+    assert office.port("left", "wire")["settings"]["mac"] == before
     one.close()
 
 
 def test_an_address_that_is_taken_leaves_no_port_behind(office, cards):
-    taken = bytes.fromhex(office.port("left", "wire")["mac"].replace(":", ""))
+    taken = bytes.fromhex(office.port("left", "wire")["settings"]["mac"].replace(":", ""))
     one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     one.connect(office.path("ports"))
     one.send(b"PTH1" + struct.pack("<II", 0, 1) + taken + b"\0\0" + b"wire".ljust(64, b"\0") + b"ghost".ljust(64, b"\0"))
