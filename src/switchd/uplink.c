@@ -150,7 +150,7 @@ int uplink_open(struct hub *hub, struct reason *reason)
     if (error < 0)
         return error;
     error = hub_plug_uplink(hub, line);
-    if (error < 0)
+    if (error < 0 && line != NULL)
         line->ops->destroy(line);
     return error;
 }
