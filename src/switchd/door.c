@@ -62,10 +62,14 @@ static int find_port(struct registry *registry, const struct net_hello *hello,
     int error = registry_take_port(hub, hello->partition, hello->card, ret, reason);
     if (error < 0)
         return error;
+    const struct port_settings before = (*ret)->settings;
     error = take_mac(*ret, hello, reason);
     if (error < 0 && known == NULL)
         hub_remove_port(*ret);
-    return error < 0 ? error : store_save(registry, reason);
+    bool is_kept =
+        known != NULL && memcmp(before.core.mac, (*ret)->settings.core.mac, FRAME_MAC_SIZE) == 0;
+    /* One that is as it was comes back though nothing can be written. */
+    return error < 0 || is_kept ? error : store_save(registry, reason);
 }
 
 static bool say(int fd, const struct net_welcome *welcome)
