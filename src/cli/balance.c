@@ -4,16 +4,14 @@
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/ending.h"
 #include "cli/memory_option.h"
 #include "cli/place.h"
 #include "control/call.h"
@@ -284,18 +282,6 @@ static void let_go(const struct members *members)
 
 /* ---- until it is ended ---- */
 
-static int watch_signals(void)
-{
-    sigset_t signals;
-
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGHUP);
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    return signalfd(-1, &signals, SFD_CLOEXEC);
-}
-
 /* True: a signal has come. */
 static bool pause_for(unsigned seconds, int signals)
 {
@@ -307,8 +293,8 @@ static int run(const struct balance_command *command)
 {
     static struct members members;
     struct reason reason = {0};
-    auto_close int signals = watch_signals();
-    int error = signals < 0 ? reason_set(&reason, -EMFILE, "signals cannot be watched") : 0;
+    auto_close int signals = cli_watch_ending(&reason);
+    int error = signals < 0 ? signals : 0;
 
     while (error == 0) {
         error = share(&members, command, &reason);

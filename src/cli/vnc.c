@@ -2,15 +2,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/ending.h"
 #include "cli/order.h"
 #include "cli/place.h"
 #include "cli/relay.h"
@@ -195,24 +194,11 @@ static int look_for_partition(void *owner)
     return control_connect(behind->name, &fd, &behind->reason);
 }
 
-static int watch_signals(struct reason *reason)
-{
-    sigset_t signals;
-
-    (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, SIGINT);
-    (void)sigaddset(&signals, SIGTERM);
-    (void)sigaddset(&signals, SIGHUP);
-    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    int fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    return fd < 0 ? reason_set(reason, -EMFILE, "signals cannot be watched") : fd;
-}
-
 static int serve(const char *name, unsigned port)
 {
     struct screen_behind behind = {name, {""}};
     auto_close int listener = -1;
-    auto_close int signals = watch_signals(&behind.reason);
+    auto_close int signals = cli_watch_ending(&behind.reason);
     int error = signals < 0 ? signals : find_port(&port, &listener, &behind.reason);
 
     if (error < 0)

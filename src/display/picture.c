@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 
-enum { RAW = 0, SECURITY_NONE = 1, MOST_SKIPPED = 1 << 16 };
+enum { RAW = 0, SECURITY_NONE = 1, MOST_PASSED_OVER = 1 << 16 };
 enum server_message { UPDATE = 0, BELL = 2, CUT_TEXT = 3 };
 
 struct session {
@@ -58,12 +58,12 @@ static int put(const struct session *session, const void *bytes, size_t length)
     return 0;
 }
 
-static int skip(const struct session *session, uint32_t length)
+static int pass_over(const struct session *session, uint32_t length)
 {
     uint8_t bytes[256];
     int error = 0;
 
-    if (length > MOST_SKIPPED)
+    if (length > MOST_PASSED_OVER)
         return reason_set(session->reason, -EPROTO, "it sends too long a text");
     while (error == 0 && length > 0) {
         uint32_t count = length < sizeof(bytes) ? length : (uint32_t)sizeof(bytes);
@@ -117,7 +117,7 @@ static int begin(struct session *session)
     if (error == 0)
         error = get(session, head, sizeof(head));
     if (error == 0)
-        error = skip(session, get_be32(head + 20));
+        error = pass_over(session, get_be32(head + 20));
     if (error < 0)
         return error;
     error = screen_create(get_be16(head), get_be16(head + 2), &session->screen);
@@ -179,7 +179,7 @@ static int take_cut_text(const struct session *session)
 {
     uint8_t head[7];
     int error = get(session, head, sizeof(head));
-    return error < 0 ? error : skip(session, get_be32(head + 3));
+    return error < 0 ? error : pass_over(session, get_be32(head + 3));
 }
 
 /* The first update has all that was asked for. */

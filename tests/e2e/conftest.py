@@ -106,6 +106,16 @@ def output_of(script, *words):
     return pathlib.Path(done.stdout.strip())
 
 
+@pytest.fixture(scope="module")
+def order(partita):
+    """Run a command that asks a partition; what it says, or, when it should fail, what it complains of."""
+    def send(*words, code=0, text=True):
+        done = subprocess.run([partita, *words], capture_output=True, text=text, timeout=60, check=False)
+        assert done.returncode == code, (words, done)
+        return done.stdout if code == 0 else done.stderr
+    return send
+
+
 @pytest.fixture(scope="session")
 def kernel():
     return output_of("demo/fetch-kernel", "cloud")

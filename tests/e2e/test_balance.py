@@ -23,15 +23,6 @@ def sockets(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def order(partita):
-    def send(*words, code=0):
-        done = subprocess.run([partita, *words], capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == code, (words, done)
-        return done.stdout if code == 0 else done.stderr
-    return send
-
-
-@pytest.fixture(scope="module")
 def memory(order):
     def ask(name):
         told = json.loads(order("memory", name, "--json"))

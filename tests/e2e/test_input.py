@@ -1,7 +1,6 @@
 """Keyboard and mouse, with Debian's own drivers: what is typed logs in on the guest's first terminal."""
 import shutil
 import struct
-import subprocess
 import time
 
 import pytest
@@ -21,15 +20,6 @@ def sockets(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PARTITA_RUNTIME_DIR", str(tmp_path_factory.mktemp("sockets")))
         yield
-
-
-@pytest.fixture(scope="module")
-def order(partita):
-    def send(*words, code=0):
-        done = subprocess.run([partita, *words], capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == code, (words, done)
-        return done.stdout if code == 0 else done.stderr
-    return send
 
 
 @pytest.fixture(scope="module")

@@ -29,15 +29,6 @@ def sockets(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="module")
-def order(partita):
-    def send(*words, code=0, text=True):
-        done = subprocess.run([partita, *words], capture_output=True, text=text, timeout=60, check=False)
-        assert done.returncode == code, (words, done)
-        return done.stdout if code == 0 else done.stderr
-    return send
-
-
 def start(partita, debian_image, folder, size, name):
     disk = folder / "root.vhdx"
     shutil.copy(debian_image, disk)
