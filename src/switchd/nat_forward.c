@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "switchd/nat.h"
+#include "switchd/nat_guests.h"
 
 enum { MOST_TEXT = 64, MOST_PORT = 65535 };
 
@@ -41,5 +42,5 @@ bool nat_parse_forward(const char *text, struct nat_forward *ret)
         host = slash + 1;
     }
     return parse_port(host, &ret->host_port) && inet_pton(AF_INET, guest, ret->guest) == 1 &&
-           parse_port(rest, &ret->guest_port);
+           nat_place_of(ret->guest) != 0 && parse_port(rest, &ret->guest_port);
 }

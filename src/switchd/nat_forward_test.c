@@ -32,6 +32,8 @@ static void other_texts_are_refused(void **state)
                                       "tcp:0:10.0.2.15:2",
                                       "tcp:1:10.0.2.15:65536",
                                       "tcp:1:10.0.2:2",
+                                      "tcp:1:10.0.3.15:2",
+                                      "tcp:1:10.0.2.2:2",
                                       "tcp:localhost/1:10.0.2.15:2",
                                       "tcp:1:10.0.2.15:2:3",
                                       "tcp:1:10.0.2.15:2 "};

@@ -1,4 +1,8 @@
-/* The process itself: one loop around poll(), as libslirp wants it. */
+/*
+ * The process itself: one loop around poll(), as libslirp wants it. Each guest has a libslirp of
+ * its own, so that what one does with its connections is not the others' matter, and a share of the
+ * sockets that this process may have.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <grp.h>
@@ -8,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,10 +21,14 @@
 #include "net/hello.h"
 #include "net/virtio_header.h"
 #include "switchd/nat.h"
+#include "switchd/nat_guests.h"
+#include "switchd/nat_lease.h"
 
 enum {
-    MOST_POLLED = 4096,
-    MOST_TIMERS = 8,
+    SHARES = 64,     /* more guests than that a switch has no ports for */
+    OWN_FILES = 256, /* forwards among them */
+    MOST_POLLED = SHARES * NAT_SOCKETS,
+    MOST_TIMERS = NAT_PLACES,
     MOST_BATCH = 64,
     MS = 1000000,
     USUAL_MTU = 1500,
@@ -34,11 +43,12 @@ struct timer {
 };
 
 static struct nat {
-    Slirp *slirp;
+    struct nat_guests guests;
+    Slirp *slirp[NAT_PLACES]; /* NULL: not yet */
+    unsigned share;
     struct pollfd polled[MOST_POLLED];
     unsigned count;
     struct timer timers[MOST_TIMERS];
-    unsigned timer_count;
     uint8_t message[FROM_GUEST];
 } nat;
 
@@ -74,17 +84,19 @@ static int64_t clock_now(void *owner)
 static void *timer_new(SlirpTimerCb fn, void *timer_owner, void *owner)
 {
     (void)owner;
-    if (nat.timer_count == MOST_TIMERS)
-        abort();
-    struct timer *timer = &nat.timers[nat.timer_count++];
-    *timer = (struct timer){.fn = fn, .owner = timer_owner};
-    return timer;
+    for (unsigned i = 0; i < MOST_TIMERS; i++) {
+        if (nat.timers[i].fn == NULL) {
+            nat.timers[i] = (struct timer){.fn = fn, .owner = timer_owner};
+            return &nat.timers[i];
+        }
+    }
+    abort();
 }
 
 static void timer_free(void *timer, void *owner)
 {
     (void)owner;
-    ((struct timer *)timer)->due_ms = 0;
+    *(struct timer *)timer = (struct timer){0};
 }
 
 static void timer_mod(void *timer, int64_t due_ms, void *owner)
@@ -145,7 +157,7 @@ static uint32_t until_timer(uint32_t timeout)
 {
     int64_t now = clock_now(NULL) / MS;
 
-    for (unsigned i = 0; i < nat.timer_count; i++) {
+    for (unsigned i = 0; i < MOST_TIMERS; i++) {
         int64_t due = nat.timers[i].due_ms;
         if (due != 0 && due - now < (int64_t)timeout)
             timeout = due > now ? (uint32_t)(due - now) : 0;
@@ -157,7 +169,7 @@ static void fire_timers(void)
 {
     int64_t now = clock_now(NULL) / MS;
 
-    for (unsigned i = 0; i < nat.timer_count; i++) {
+    for (unsigned i = 0; i < MOST_TIMERS; i++) {
         struct timer *timer = &nat.timers[i];
         if (timer->due_ms == 0 || timer->due_ms > now)
             continue;
@@ -166,7 +178,82 @@ static void fire_timers(void)
     }
 }
 
+/* ---- guests ---- */
+
+static Slirp *make_slirp(unsigned place)
+{
+    static const SlirpCb callbacks = {
+        .send_packet = send_packet,
+        .guest_error = guest_error,
+        .clock_get_ns = clock_now,
+        .timer_new = timer_new,
+        .timer_free = timer_free,
+        .timer_mod = timer_mod,
+        .register_poll_fd = poll_fd,
+        .unregister_poll_fd = poll_fd,
+        .notify = notify,
+    };
+    SlirpConfig config = {
+        .version = 1, .in_enabled = true, .if_mtu = USUAL_MTU, .if_mru = USUAL_MTU};
+
+    (void)inet_pton(AF_INET, "10.0.2.0", &config.vnetwork);
+    (void)inet_pton(AF_INET, "255.255.255.0", &config.vnetmask);
+    (void)inet_pton(AF_INET, "10.0.2.2", &config.vhost);
+    (void)inet_pton(AF_INET, "10.0.2.3", &config.vnameserver);
+    config.vdhcp_start.s_addr = config.vnetwork.s_addr | htonl(place);
+    return slirp_new(&config, &callbacks, NULL);
+}
+
+/* One who is new in a place gets none of the old one's connections. */
+static bool settle(unsigned place, bool is_new)
+{
+    if (is_new && nat.slirp[place] != NULL && !nat.guests.guest[place].pinned) {
+        slirp_cleanup(nat.slirp[place]);
+        nat.slirp[place] = NULL;
+    }
+    if (nat.slirp[place] == NULL)
+        nat.slirp[place] = make_slirp(place);
+    return nat.slirp[place] != NULL;
+}
+
+/* A line each, behind one of headings. */
+static unsigned count_sockets(void *owner)
+{
+    char *lines = slirp_connection_info(*(Slirp **)owner);
+    unsigned count = 0;
+
+    for (const char *at = lines; at != NULL && (at = strchr(at, '\n')) != NULL; at++)
+        count++;
+    free(lines);
+    return count > 0 ? count - 1 : 0;
+}
+
 /* ---- frames of guests ---- */
+
+static void answer_lease(const struct nat_ask *ask)
+{
+    uint8_t answer[NAT_LEASE_SIZE];
+    bool is_new = false;
+    int place = nat_guests_place(&nat.guests, ask->mac, nat_place_of(ask->wish),
+                                 clock_monotonic_ns(), &is_new);
+
+    if (place >= 0 && settle((unsigned)place, is_new) &&
+        nat_lease_answer(ask, (uint8_t)place, answer))
+        (void)send_packet(answer, sizeof(answer), NULL);
+}
+
+static void forward(const uint8_t *bytes, size_t length, const struct nat_frame *frame)
+{
+    bool is_new = false;
+    uint64_t now = clock_monotonic_ns();
+    int place = nat_guests_place(&nat.guests, bytes + NET_MAC_SIZE, frame->place, now, &is_new);
+
+    if (place < 0 || !settle((unsigned)place, is_new))
+        return;
+    if (!frame->opens || nat_guest_may_open(&nat.guests.guest[place], nat.share, now, count_sockets,
+                                            &nat.slirp[place]))
+        slirp_input(nat.slirp[place], bytes, (int)length);
+}
 
 /* Segments need not be made: libslirp ends connections itself. Checksums must be right. */
 static void take_frame(size_t length)
@@ -178,7 +265,12 @@ static void take_frame(size_t length)
     if (virtio_header_decode(nat.message, length, &frame.offload) < 0 ||
         (frame.offload.wants_checksum && net_finish_checksum(&frame, bytes) < 0))
         return;
-    slirp_input(nat.slirp, bytes, (int)length);
+    const struct nat_frame seen = nat_frame_parse(bytes, length);
+    struct nat_ask ask;
+    if (seen.kind == NAT_LEASE && nat_lease_parse(bytes, length, &ask))
+        answer_lease(&ask);
+    else if (seen.kind == NAT_ARP || seen.kind == NAT_IP)
+        forward(bytes, length, &seen);
 }
 
 /* False: the switch has gone. */
@@ -202,10 +294,16 @@ static void serve(void)
         uint32_t timeout = UINT32_MAX;
         nat.count = 0;
         (void)add_poll(NAT_FD, SLIRP_POLL_IN, NULL);
-        slirp_pollfds_fill(nat.slirp, &timeout, add_poll, NULL);
+        for (unsigned i = 0; i < NAT_PLACES; i++) {
+            if (nat.slirp[i] != NULL)
+                slirp_pollfds_fill(nat.slirp[i], &timeout, add_poll, NULL);
+        }
         timeout = until_timer(timeout);
         int got = poll(nat.polled, nat.count, timeout > INT32_MAX ? -1 : (int)timeout);
-        slirp_pollfds_poll(nat.slirp, got < 0, get_events, NULL);
+        for (unsigned i = 0; i < NAT_PLACES; i++) {
+            if (nat.slirp[i] != NULL)
+                slirp_pollfds_poll(nat.slirp[i], got < 0, get_events, NULL);
+        }
         fire_timers();
         if (got > 0 && nat.polled[0].revents != 0 && !read_frames())
             return;
@@ -213,30 +311,6 @@ static void serve(void)
 }
 
 /* ---- start ---- */
-
-static Slirp *make_slirp(void)
-{
-    static const SlirpCb callbacks = {
-        .send_packet = send_packet,
-        .guest_error = guest_error,
-        .clock_get_ns = clock_now,
-        .timer_new = timer_new,
-        .timer_free = timer_free,
-        .timer_mod = timer_mod,
-        .register_poll_fd = poll_fd,
-        .unregister_poll_fd = poll_fd,
-        .notify = notify,
-    };
-    SlirpConfig config = {
-        .version = 1, .in_enabled = true, .if_mtu = USUAL_MTU, .if_mru = USUAL_MTU};
-
-    (void)inet_pton(AF_INET, "10.0.2.0", &config.vnetwork);
-    (void)inet_pton(AF_INET, "255.255.255.0", &config.vnetmask);
-    (void)inet_pton(AF_INET, "10.0.2.2", &config.vhost);
-    (void)inet_pton(AF_INET, "10.0.2.15", &config.vdhcp_start);
-    (void)inet_pton(AF_INET, "10.0.2.3", &config.vnameserver);
-    return slirp_new(&config, &callbacks, NULL);
-}
 
 static int add_forward(const char *text, struct reason *reason)
 {
@@ -248,10 +322,30 @@ static int add_forward(const char *text, struct reason *reason)
         return reason_set(reason, -EINVAL, "'%.64s': a forward is as tcp:2222:10.0.2.15:22", text);
     memcpy(&host, forward.host, sizeof(host));
     memcpy(&guest, forward.guest, sizeof(guest));
-    if (slirp_add_hostfwd(nat.slirp, forward.udp, host, forward.host_port, guest,
+    unsigned place = forward.guest[3];
+    nat.guests.guest[place].pinned = true;
+    if (!settle(place, false))
+        return reason_set(reason, -ENOMEM, "no memory for a NAT");
+    if (slirp_add_hostfwd(nat.slirp[place], forward.udp, host, forward.host_port, guest,
                           forward.guest_port) < 0)
         return reason_set(reason, -EADDRINUSE, "forward %.64s: %s", text, strerrordesc_np(errno));
     return 0;
+}
+
+/* Sockets are files. Where those that it may have are few, a full switch may run out of them. */
+static unsigned find_share(void)
+{
+    enum { FEW = 64 };
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return FEW;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max < OWN_FILES + SHARES * FEW)
+        return FEW;
+    rlim_t share = (limit.rlim_max - OWN_FILES) / SHARES;
+    return share < NAT_SOCKETS ? (unsigned)share : NAT_SOCKETS;
 }
 
 /* From here on it opens sockets and reads resolv.conf, as anybody may. */
@@ -273,9 +367,7 @@ int nat_run(const char *const *forwards, unsigned count)
 
     /* libslirp writes to connections whose other end may have gone. */
     (void)sigaction(SIGPIPE, &ignored, NULL);
-    nat.slirp = make_slirp();
-    if (nat.slirp == NULL)
-        welcome.error = -ENOMEM;
+    nat.share = find_share();
     for (unsigned i = 0; welcome.error == 0 && i < count; i++)
         welcome.error = add_forward(forwards[i], &welcome.reason);
     if (welcome.error == 0)

@@ -676,6 +676,111 @@ def test_nat_gives_addresses_and_connections(office, kernel, tools):
         office.do("delete", "home")
 
 
+def ip_sum(words):
+    """RFC 1071, of an even number of bytes."""
+    total = sum(struct.unpack(f">{len(words) // 2}H", words))
+    total = (total & 0xffff) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xffff
+
+
+def ip(card, protocol, source, to, inner):
+    """A frame from a card to the host of a NAT, 10.0.2.2."""
+    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(inner), 0, 0, 64, protocol, 0, source, to)
+    return bytes.fromhex("52550a000202") + card.mac + b"\x08\0" + header[:10] + struct.pack(">H", ip_sum(header)) + \
+        header[12:] + inner
+
+
+def discover(card):
+    """The address that a card is offered by DHCP, as it is said."""
+    message = bytes.fromhex("01010600") + b"abcd" + bytes(20) + card.mac.ljust(208, b"\0") + \
+        bytes.fromhex("63825363350101ff")
+    udp_header = struct.pack(">HHHH", 68, 67, 8 + len(message), 0)
+    card.send(ip(card, 17, bytes(4), b"\xff" * 4, udp_header + message))
+    answers = [frame for frame in card.frames() if frame[12:14] == b"\x08\0" and frame[36:38] == b"\0\x44"]
+    return {".".join(map(str, frame[58:62])) for frame in answers}
+
+
+def test_nat_has_addresses_for_a_full_switch(office):
+    office.do("create", "full", "-k", "nat")
+    cards = [Card(office, f"card{i}", "full") for i in range(40)]
+    offered = [discover(card) for card in cards]
+    again = discover(cards[3])
+    for card in cards:
+        card.close()
+    office.do("delete", "full")
+    assert offered == [{f"10.0.2.{15 + i}"} for i in range(40)]
+    assert again == offered[3]
+
+
+def test_nat_outlives_more_guests_than_it_has_addresses(office):
+    """One after the other, as a laboratory makes them; here from one port that may send from any address."""
+    office.do("create", "labs", "-k", "nat")
+    office.do("port", "labs", "many", "--guard", "none")
+    card = Card(office, "many", "labs")
+    own = card.mac
+    first = discover(card)
+    for i in range(300):
+        card.mac = b"\2\0\0\7" + i.to_bytes(2, "big")
+        card.send(MANY + card.mac + bytes.fromhex("08060001080006040001") + card.mac + bytes(16))
+    last = discover(card)
+    card.mac = own
+    again = discover(card)
+    card.close()
+    office.do("delete", "labs")
+    assert first == {"10.0.2.15"} and len(last) == 1 and len(again) == 1 and last != again
+
+
+LISTEN = """
+    import socket
+    s = socket.socket()
+    s.bind(("127.0.0.1", 7070))
+    s.listen(4096)
+    print("ready", flush=True)
+    held = []
+    while True:
+        held.append(s.accept())
+"""
+
+
+class Dialler:
+    """A guest that only begins connections, to a port of the host's."""
+
+    def __init__(self, office, name):
+        self.card = Card(office, name, "shared")
+        self.address = bytes(map(int, discover(self.card).pop().split(".")))
+        self.card.send(MANY + self.card.mac + bytes.fromhex("08060001080006040001") + self.card.mac + self.address +
+                       bytes(6) + bytes([10, 0, 2, 2]))
+        self.port = 1024
+
+    def dial(self, count):
+        """How many of so many were answered."""
+        for _ in range(count):
+            self.port += 1
+            tcp = struct.pack(">HHIIBBHHH", self.port, 7070, 1, 0, 0x50, 2, 8000, 0, 0)
+            pseudo = self.address + bytes([10, 0, 2, 2, 0, 6, 0, 20])
+            tcp = tcp[:16] + struct.pack(">H", ip_sum(pseudo + tcp)) + tcp[18:]
+            self.card.send(ip(self.card, 6, self.address, bytes([10, 0, 2, 2]), tcp))
+        return len({frame[36:38] for frame in self.card.frames(1) if frame[23:24] == b"\6" and frame[47] == 0x12})
+
+
+def test_a_guest_cannot_take_the_connections_of_others(office):
+    office.do("create", "shared", "-k", "nat")
+    with subprocess.Popen(["ip", "netns", "exec", office.where, sys.executable, "-c", textwrap.dedent(LISTEN)],
+                          stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout.readline() == "ready\n"
+        greedy, modest = Dialler(office, "greedy"), Dialler(office, "modest")
+        assert greedy.dial(50) == 50
+        total = 50 + sum(greedy.dial(100) for _ in range(12))
+        more = greedy.dial(20)
+        other = modest.dial(50)
+        greedy.card.close()
+        modest.card.close()
+        server.terminate()
+    office.do("delete", "shared")
+    assert 63 <= total <= 1024 and more == 0, f"{total} and {more} connections"
+    assert other == 50
+
+
 def test_private_and_nat_need_no_root(partita, tmp_path):
     """An unprivileged user's own process, folder and switches."""
     os.chmod(tmp_path, 0o755)

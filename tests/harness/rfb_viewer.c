@@ -22,7 +22,7 @@ enum step {
 };
 
 struct rfb_viewer {
-    uint8_t bytes[ROOM]; /* of what comes */
+    uint8_t *bytes; /* ROOM of what comes */
     unsigned minor;
     enum step step;
     struct rfb_viewer_format format, next_format;
@@ -57,6 +57,8 @@ struct rfb_viewer *rfb_viewer_create(unsigned minor)
     struct rfb_viewer *v = calloc(1, sizeof(*v));
 
     require(v != NULL);
+    v->bytes = malloc(ROOM);
+    require(v->bytes != NULL);
     v->minor = minor;
     v->format = v->next_format = (struct rfb_viewer_format){32, 24, false, 255, 255, 255, 16, 8, 0};
     require(inflateInit(&v->stream) == Z_OK);
@@ -68,6 +70,7 @@ void rfb_viewer_destroy(struct rfb_viewer *v)
 {
     (void)inflateEnd(&v->stream);
     free(v->pixels);
+    free(v->bytes);
     free(v);
 }
 
