@@ -124,7 +124,7 @@ static void print_exec_help(void)
                "partita-agent in the guest, over a socket of Hyper-V's.\n");
     cli_print_options(stdout, exec_options);
     (void)puts("\n"
-               "Signals go to the command; a third Ctrl-C leaves it to itself.\n"
+               "Signals go to the command; the third Ctrl-C or SIGTERM leaves it to itself.\n"
                "\n"
                "Exit codes: those of the command, 128 and the signal that ended it; 125 Partita\n"
                "failed, 126 it cannot be executed, 127 it is not there, 2 usage, 5 no such\n"

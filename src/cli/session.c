@@ -29,7 +29,7 @@ enum {
     SIGNALS,
     POLL_COUNT,
     PIECE = 4096, /* that a pipe takes at once when it takes any: PIPE_BUF */
-    MOST_INTERRUPTS = 3,
+    MOST_ENDINGS = 3,
     CODE_PIPE = 128 + SIGPIPE,
 };
 
@@ -42,7 +42,7 @@ struct session {
     bool input_open, started, raw;
     bool size_due;
     int signal_due; /* 0: none */
-    unsigned interrupts;
+    unsigned endings; /* how often we were told to end */
     bool ended;
     int code;
     size_t out_at, out_end; /* of `out`: for the agent */
@@ -255,7 +255,10 @@ static void take_signals(struct session *session)
     session->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* The guest's command gets it; one who insists gets away from a guest that does not heed it. */
+/*
+ * The guest's command gets it, if there is one yet; who insists gets away from a guest that does not
+ * heed it.
+ */
 static void hear_signal(struct session *session)
 {
     struct signalfd_siginfo info;
@@ -270,8 +273,9 @@ static void hear_signal(struct session *session)
         session->size_due = session->config->request->terminal;
     } else {
         session->signal_due = number;
-        session->interrupts += number == SIGINT;
-        if (number == SIGHUP || session->interrupts == MOST_INTERRUPTS)
+        session->endings += number == SIGINT || number == SIGTERM;
+        bool ends = number == SIGINT || number == SIGTERM || number == SIGQUIT;
+        if (number == SIGHUP || session->endings == MOST_ENDINGS || (ends && !session->started))
             end(session, 128 + number);
     }
 }

@@ -338,6 +338,29 @@ def test_signals_reach_the_command(spawn, number):
     assert child.stdout.read() == b"got\n" and child.wait(timeout=60) == 7
 
 
+def test_the_third_end_leaves_a_command_that_heeds_none(spawn, execute):
+    child = spawn("sh", "-c", "trap 'echo no' TERM INT; echo ready; while :; do sleep 0.05; done")
+    assert child.stdout.readline() == b"ready\n"
+    for number in signal.SIGTERM, signal.SIGINT:
+        child.send_signal(number)
+        assert child.stdout.readline() == b"no\n"
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=60) == 143
+    execute("sh", "-c", "pkill -9 -f 'trap .echo n[o]' || true")
+
+
+def test_who_waits_for_an_agent_that_hangs_can_end(spawn, execute):
+    execute("sh", "-c", "A=$(pgrep -o partita-agent); "
+            "nohup sh -c \"sleep 2; kill -STOP $A; sleep 6; kill -CONT $A\" >/dev/null 2>&1 &")
+    time.sleep(4)
+    child = spawn("true")
+    time.sleep(1)
+    assert child.poll() is None
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(timeout=5) == 143
+    assert execute("echo", "back").strip() == b"back"
+
+
 def test_signals_pass_input_that_nobody_reads(spawn):
     child = spawn("sh", "-c", "echo ready; sleep 1000")
     assert child.stdout.readline() == b"ready\n"
