@@ -9,6 +9,7 @@
 #ifndef BOOTDISK_BOOTDISK_H
 #define BOOTDISK_BOOTDISK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,13 +31,19 @@ struct bootdisk_images {
     char command_line[BOOTDISK_COMMAND_LINE_SIZE];
 };
 
+/* What the command line should have besides. */
+struct bootdisk_wish {
+    const char *append; /* at its end, so that the kernel takes it over what was there before; may
+                           be NULL */
+    bool screen;        /* there is one, which shows the kernel's messages too */
+};
+
 /*
- * Look for a kernel on the disk. `append`, which may be NULL, ends the command line, so that the
- * kernel takes it over what was there before. -ENOENT when there is no kernel or no root file
+ * Look for a kernel on the disk. -ENOENT when there is no kernel or no root file
  * system, -EINVAL when the disk's content is broken, -ETIMEDOUT, -ENOMEM, or what the host said; a
  * reason always. The disk is only read. It forks: for before the process has threads.
  */
-int bootdisk_find(struct disk *disk, const char *append, struct bootdisk_images *ret,
+int bootdisk_find(struct disk *disk, const struct bootdisk_wish *wish, struct bootdisk_images *ret,
                   struct reason *reason);
 /* Bytes that the caller took (and left NULL) are not released. */
 void bootdisk_release(struct bootdisk_images *images);

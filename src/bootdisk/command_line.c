@@ -116,12 +116,13 @@ void command_line_grub_words(const char *text, size_t length, char ret[COMMAND_L
     }
 }
 
-int command_line_compose(const char *root, const char *grub_words, const char *append,
+int command_line_compose(const char *root, const char *grub_words, const struct bootdisk_wish *wish,
                          char ret[BOOTDISK_COMMAND_LINE_SIZE], struct reason *reason)
 {
-    const char *own = append != NULL ? append : "";
-    int length = snprintf(ret, BOOTDISK_COMMAND_LINE_SIZE, "root=%s ro%s%s console=ttyS0%s%s", root,
-                          *grub_words != '\0' ? " " : "", grub_words, *own != '\0' ? " " : "", own);
+    const char *own = wish->append != NULL ? wish->append : "";
+    int length = snprintf(ret, BOOTDISK_COMMAND_LINE_SIZE, "root=%s ro%s%s%s console=ttyS0%s%s",
+                          root, *grub_words != '\0' ? " " : "", grub_words,
+                          wish->screen ? " console=tty0" : "", *own != '\0' ? " " : "", own);
 
     if (length < 0 || length >= BOOTDISK_COMMAND_LINE_SIZE)
         return reason_set(reason, -EINVAL, "the kernel's command line gets longer than %d bytes",

@@ -17,10 +17,11 @@ enum { COMMAND_LINE_MOST_WORDS = 1024 };
 void command_line_grub_words(const char *text, size_t length, char ret[COMMAND_LINE_MOST_WORDS]);
 
 /*
- * "root=ROOT ro GRUB-WORDS console=ttyS0 APPEND": the last console= is where init writes, and what
- * the user said comes last, so that it wins. `append` may be NULL. -EINVAL when it gets too long.
+ * "root=ROOT ro GRUB-WORDS console=ttyS0 APPEND", with a screen console=tty0 before it: the last
+ * console= is where init writes, and what the user said comes last, so that it wins. -EINVAL when
+ * it gets too long.
  */
-int command_line_compose(const char *root, const char *grub_words, const char *append,
+int command_line_compose(const char *root, const char *grub_words, const struct bootdisk_wish *wish,
                          char ret[BOOTDISK_COMMAND_LINE_SIZE], struct reason *reason);
 
 #endif

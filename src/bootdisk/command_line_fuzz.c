@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     char words[COMMAND_LINE_MOST_WORDS];
     char line[BOOTDISK_COMMAND_LINE_SIZE];
+    const struct bootdisk_wish wish = {.screen = true};
 
     command_line_grub_words((const char *)bytes, size, words);
     size_t length = strnlen(words, sizeof(words));
@@ -21,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         if (words[i] == ' ' && (i == 0 || i == length - 1 || words[i - 1] == ' '))
             abort();
     }
-    if (command_line_compose("UUID=0", words, NULL, line, NULL) < 0)
+    if (command_line_compose("UUID=0", words, &wish, line, NULL) < 0)
         abort();
     return 0;
 }

@@ -72,25 +72,31 @@ static void too_many_words_are_none(void **state)
 
 static void what_the_user_says_comes_last(void **state)
 {
+    const struct bootdisk_wish own = {.append = "console=tty0"};
+    const struct bootdisk_wish none = {0};
+    const struct bootdisk_wish screen = {.screen = true};
     char line[BOOTDISK_COMMAND_LINE_SIZE];
     (void)state;
 
-    assert_int_equal(command_line_compose("PARTUUID=1-2", "quiet", "console=tty0", line, NULL), 0);
+    assert_int_equal(command_line_compose("PARTUUID=1-2", "quiet", &own, line, NULL), 0);
     assert_string_equal(line, "root=PARTUUID=1-2 ro quiet console=ttyS0 console=tty0");
-    assert_int_equal(command_line_compose("UUID=3", "", NULL, line, NULL), 0);
+    assert_int_equal(command_line_compose("UUID=3", "", &none, line, NULL), 0);
     assert_string_equal(line, "root=UUID=3 ro console=ttyS0");
+    assert_int_equal(command_line_compose("UUID=3", "", &screen, line, NULL), 0);
+    assert_string_equal(line, "root=UUID=3 ro console=tty0 console=ttyS0");
 }
 
 static void line_that_is_too_long_is_refused(void **state)
 {
     char line[BOOTDISK_COMMAND_LINE_SIZE];
     char append[BOOTDISK_COMMAND_LINE_SIZE];
+    const struct bootdisk_wish wish = {.append = append};
     struct reason reason = {""};
     (void)state;
 
     memset(append, 'a', sizeof(append));
     append[sizeof(append) - 1] = '\0';
-    assert_int_equal(command_line_compose("UUID=3", "", append, line, &reason), -EINVAL);
+    assert_int_equal(command_line_compose("UUID=3", "", &wish, line, &reason), -EINVAL);
     assert_non_null(strstr(reason.text, "longer than 2047"));
 }
 

@@ -288,7 +288,8 @@ static int describe_root(const struct search *search, const struct child_message
 }
 
 static int take_messages(const struct search *search, struct child_message *messages,
-                         const char *append, struct bootdisk_images *ret, struct reason *reason)
+                         const struct bootdisk_wish *wish, struct bootdisk_images *ret,
+                         struct reason *reason)
 {
     char root[64] = "";
     char words[COMMAND_LINE_MOST_WORDS] = "";
@@ -300,7 +301,7 @@ static int take_messages(const struct search *search, struct child_message *mess
         return reason_set(reason, -EPROTO, "its file systems are damaged: reading them failed");
     if (grub->bytes != NULL)
         command_line_grub_words((const char *)grub->bytes, grub->length, words);
-    int error = command_line_compose(root, words, append, ret->command_line, reason);
+    int error = command_line_compose(root, words, wish, ret->command_line, reason);
     if (error < 0)
         return error;
     take_file(&messages[MESSAGE_KERNEL_NAME], &messages[MESSAGE_KERNEL], &ret->kernel);
@@ -309,8 +310,8 @@ static int take_messages(const struct search *search, struct child_message *mess
     return 0;
 }
 
-static int run_search(struct search *search, const char *append, struct bootdisk_images *ret,
-                      struct reason *reason)
+static int run_search(struct search *search, const struct bootdisk_wish *wish,
+                      struct bootdisk_images *ret, struct reason *reason)
 {
     struct child_message messages[MESSAGE_KINDS];
     const struct child_work work = {
@@ -324,12 +325,12 @@ static int run_search(struct search *search, const char *append, struct bootdisk
 
     if (error < 0)
         return error;
-    error = take_messages(search, messages, append, ret, reason);
+    error = take_messages(search, messages, wish, ret, reason);
     child_release(messages, MESSAGE_KINDS);
     return error;
 }
 
-int bootdisk_find(struct disk *disk, const char *append, struct bootdisk_images *ret,
+int bootdisk_find(struct disk *disk, const struct bootdisk_wish *wish, struct bootdisk_images *ret,
                   struct reason *reason)
 {
     struct search *search = calloc(1, sizeof(*search));
@@ -341,7 +342,7 @@ int bootdisk_find(struct disk *disk, const char *append, struct bootdisk_images 
     int error = partition_read(disk, &search->table, reason);
     if (error == 0) {
         find_places(search);
-        error = run_search(search, append, ret, reason);
+        error = run_search(search, wish, ret, reason);
     }
     free(search);
     return error;

@@ -76,7 +76,8 @@ static int find(const char *name, const char *append)
 
     reason.text[0] = '\0';
     assert_int_equal(disk_open(image_path(name), 0, &disk, NULL), 0);
-    int error = bootdisk_find(disk, append, &images, &reason);
+    const struct bootdisk_wish wish = {.append = append};
+    int error = bootdisk_find(disk, &wish, &images, &reason);
     (void)disk_close(disk);
     assert_int_equal(error < 0, reason.text[0] != '\0');
     return error;

@@ -27,10 +27,11 @@ struct balance_command {
     bool once, quiet, help;
 };
 
-/* A partition; those that are ours had their target set by us. */
 struct member {
     char name[CONTROL_NAME_SIZE];
-    bool ours, seen;
+    bool ours; /* its target is a share of a budget already */
+    bool seen;
+    uint64_t told; /* the target that was printed last */
     struct balance_partition numbers;
     uint64_t balloon;  /* of it the guest has this back at once */
     uint64_t resident; /* on the host: more than it has, when the guest breaks its promises */
@@ -42,6 +43,7 @@ struct members {
     /* For balance(), in the same order. */
     struct balance_partition numbers[BALANCE_MOST_PARTITIONS];
     uint64_t targets[BALANCE_MOST_PARTITIONS];
+    uint64_t least; /* that they can have together, as it was warned of; 0: no warning */
 };
 
 /* ---- options ---- */
@@ -136,10 +138,12 @@ static uint64_t number_of(const json_t *memory, const char *key)
 /* Fixed memory, and what somebody else has set, is what it is. */
 static void take_numbers(struct member *member, const json_t *memory)
 {
-    bool is_set = !json_is_true(json_object_get(memory, "automatic"));
-    bool dynamic = json_is_true(json_object_get(memory, "dynamic")) && (!is_set || member->ours);
+    bool is_automatic = json_is_true(json_object_get(memory, "automatic"));
     uint64_t current = number_of(memory, "assigned");
 
+    member->ours = json_is_true(json_object_get(memory, "balanced"));
+    bool dynamic =
+        json_is_true(json_object_get(memory, "dynamic")) && (is_automatic || member->ours);
     member->balloon = number_of(memory, "balloon");
     member->resident = number_of(memory, "resident");
     member->numbers = (struct balance_partition){
@@ -197,19 +201,21 @@ static bool set(const struct member *member, const struct control_request *reque
 static void set_target(struct member *member, uint64_t target, bool quiet)
 {
     const struct balance_partition *numbers = &member->numbers;
-    const struct control_request request = {.verb = CONTROL_MEMORY_SET,
-                                            .target_mib = (unsigned)(target / MIB)};
+    const struct control_request request = {
+        .verb = CONTROL_MEMORY_SET, .target_mib = (unsigned)(target / MIB), .balanced = true};
 
     if (!numbers->reported || request.target_mib == 0 || !set(member, &request))
         return;
-    if (!quiet && target / MIB != numbers->current / MIB) {
+    member->ours = true;
+    /* A guest may take long, or be unable, to let go: that is not said again and again. */
+    if (!quiet && target / MIB != numbers->current / MIB && target != member->told) {
         (void)printf("%s: %llu MiB -> %llu MiB, demand %llu MiB\n", member->name,
                      (unsigned long long)(numbers->current / MIB),
                      (unsigned long long)(target / MIB),
                      (unsigned long long)(numbers->demand / MIB));
         (void)fflush(stdout);
     }
-    member->ours = true;
+    member->told = target;
 }
 
 /*
@@ -254,6 +260,23 @@ static void set_targets(struct members *members, const struct balance_command *c
                    command->quiet);
 }
 
+/* A budget that cannot be kept is said once, and again when it is another one that cannot. */
+static void warn_of_minimums(struct members *members, uint64_t budget)
+{
+    uint64_t least = 0;
+
+    for (size_t i = 0; i < members->count; i++)
+        least += members->numbers[i].minimum;
+    if (least <= budget)
+        least = 0;
+    if (least != 0 && least != members->least)
+        cli_error("balance: the budget of %llu MiB cannot be kept: %zu partitions have %llu MiB at "
+                  "least",
+                  (unsigned long long)(budget / MIB), members->count,
+                  (unsigned long long)(least / MIB));
+    members->least = least;
+}
+
 static int share(struct members *members, const struct balance_command *command,
                  struct reason *reason)
 {
@@ -263,6 +286,7 @@ static int share(struct members *members, const struct balance_command *command,
         return error;
     for (size_t i = 0; i < members->count; i++)
         members->numbers[i] = members->member[i].numbers;
+    warn_of_minimums(members, command->budget);
     error = balance(command->budget, members->numbers, members->count, members->targets);
     if (error < 0)
         return reason_set(reason, error, "a partition tells sizes that cannot be");

@@ -7,6 +7,7 @@
 #include "agent/request.h"
 #include "base/clock.h"
 #include "cli/cli.h"
+#include "control/call.h"
 #include "control/stream.h"
 
 enum { TRY_MS = 15000, PAUSE_NS = 200000000, MOST_WAIT = 86400, MOST_CODE = 255 };
@@ -30,16 +31,28 @@ static bool may_change(int error)
     return error == -ECONNREFUSED || error == -ETIMEDOUT;
 }
 
+/* One that starts may not have its sockets yet. */
+static int try_connect(const char *name, int *ret_fd, struct reason *reason)
+{
+    int error = control_connect_stream(name, AGENT_PORT, TRY_MS, ret_fd, reason);
+
+    if (error != -ENOTSUP)
+        return error;
+    error = control_await(name, TRY_MS, reason);
+    return error < 0 ? error : control_connect_stream(name, AGENT_PORT, TRY_MS, ret_fd, reason);
+}
+
 int guest_connect(const char *command, const char *name, unsigned wait_seconds, int *ret_fd)
 {
     const struct timespec pause = {.tv_nsec = PAUSE_NS};
     uint64_t deadline = clock_monotonic_ns() + wait_seconds * (uint64_t)NS_PER_SECOND;
     struct reason reason = {""};
-    int error = control_connect_stream(name, AGENT_PORT, TRY_MS, ret_fd, &reason);
+    int error = try_connect(name, ret_fd, &reason);
 
-    while (may_change(error) && clock_monotonic_ns() < deadline) {
+    /* It may not have been started yet, either: the shell that does it goes on at once. */
+    while ((may_change(error) || error == -ENOENT) && clock_monotonic_ns() < deadline) {
         (void)nanosleep(&pause, NULL);
-        error = control_connect_stream(name, AGENT_PORT, TRY_MS, ret_fd, &reason);
+        error = try_connect(name, ret_fd, &reason);
     }
     if (error == 0)
         return 0;

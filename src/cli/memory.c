@@ -159,15 +159,17 @@ static void print_demand(const json_t *memory)
 
 static void print_dynamic(const json_t *memory)
 {
-    bool automatic = json_is_true(json_object_get(memory, "automatic"));
+    const char *by = json_is_true(json_object_get(memory, "automatic")) ? "by its demand"
+                     : json_is_true(json_object_get(memory, "balanced"))
+                         ? "as partita balance has it"
+                         : "as was set";
 
     (void)printf("Assigned:  %llu MiB, of %llu to %llu; %llu at the start\n",
                  mib_of(memory, "assigned"), mib_of(memory, "minimum"), mib_of(memory, "maximum"),
                  mib_of(memory, "startup"));
     print_demand(memory);
-    (void)printf("Target:    %llu MiB, %s; buffer %d %%, weight %d\n", mib_of(memory, "target"),
-                 automatic ? "by its demand" : "as was set", number_of(memory, "buffer"),
-                 number_of(memory, "weight"));
+    (void)printf("Target:    %llu MiB, %s; buffer %d %%, weight %d\n", mib_of(memory, "target"), by,
+                 number_of(memory, "buffer"), number_of(memory, "weight"));
     (void)printf("Balloon:   %llu MiB, and %llu MiB were added; ", mib_of(memory, "balloon"),
                  mib_of(memory, "added"));
     print_text(memory, "state");

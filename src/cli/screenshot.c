@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/order.h"
+#include "control/call.h"
 #include "control/socket.h"
 #include "display/picture.h"
 
@@ -179,7 +180,7 @@ static int look(const char *name, struct screen **ret)
 {
     struct reason reason = {0};
     auto_close int fd = -1;
-    int error = control_connect_display(name, &fd, &reason);
+    int error = control_open_display(name, TIMEOUT_MS, &fd, &reason);
 
     if (error < 0) {
         cli_error("screenshot: %s", reason.text);

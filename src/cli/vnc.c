@@ -13,9 +13,10 @@
 #include "cli/order.h"
 #include "cli/place.h"
 #include "cli/relay.h"
+#include "control/call.h"
 #include "control/socket.h"
 
-enum { FIRST_PORT = 5900, LAST_PORT = 5999, MOST_PORT = 65535, BACKLOG = 16 };
+enum { FIRST_PORT = 5900, LAST_PORT = 5999, MOST_PORT = 65535, BACKLOG = 16, ANSWER_MS = 10000 };
 
 struct vnc_command {
     struct order_words words;
@@ -239,7 +240,7 @@ static int show(const struct vnc_command *command)
     const char *name = command->words.words[0];
     struct reason reason = {0};
     auto_close int fd = -1;
-    int error = control_connect_display(name, &fd, &reason);
+    int error = control_open_display(name, ANSWER_MS, &fd, &reason);
 
     if (error < 0)
         return refuse(error, &reason);

@@ -123,3 +123,23 @@ int control_call(const char *name, const struct control_request *request, int ti
         error = reason_set(reason, ret->error, "%s: %s", name, ret->reason.text);
     return error;
 }
+
+int control_await(const char *name, int timeout_ms, struct reason *reason)
+{
+    const struct control_request request = {.verb = CONTROL_STATUS};
+    struct control_reply reply = {0};
+    int error = control_call(name, &request, timeout_ms, &reply, reason);
+
+    control_reply_release(&reply);
+    return error;
+}
+
+int control_open_display(const char *name, int timeout_ms, int *ret_fd, struct reason *reason)
+{
+    int error = control_connect_display(name, ret_fd, reason);
+
+    if (error != -ENOTSUP)
+        return error;
+    error = control_await(name, timeout_ms, reason);
+    return error < 0 ? error : control_connect_display(name, ret_fd, reason);
+}

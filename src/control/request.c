@@ -75,6 +75,7 @@ static const struct field {
     {MEMORY, FIELD_NUMBER, "buffer", AT(buffer)},
     {MEMORY, FIELD_NUMBER, "weight", AT(weight)},
     {MEMORY, FIELD_FLAG, "automatic", AT(automatic)},
+    {MEMORY, FIELD_FLAG, "balanced", AT(balanced)},
     {KEYS, FIELD_TEXT, "keys", AT(keys)},
     {TEXT, FIELD_TEXT, "text", AT(text)},
     {POINTER, FIELD_FLAG, "moves", AT(moves)},

@@ -15,6 +15,9 @@ enum {
     PACKETS_A_TURN = 32,
     /* Linux asks for 128 MiB, 2^7; who wants more finds the growth not aligned. */
     MOST_ALIGNMENT = 7,
+    /* Next to nothing is less than the least buffer: what has that in reserve rests. */
+    SCARCE_PART = 32,
+    SCARCE_PAGES = 65536, /* 256 MiB */
 };
 
 /* Pages: more is nothing that a guest can have, and sums do not wrap. */
@@ -136,7 +139,9 @@ static uint64_t get_pages(const uint8_t *at)
 
 /*
  * What Linux calls committed is what was promised to programs; with the balloon, which is not used.
- * Caches of the kernel's own are in neither, but they are not free: the larger counts.
+ * Caches of the kernel's own are in neither, but they are not free: the larger counts. One with
+ * next to nothing left would use more if it could; until its next report is a second, in which a
+ * program can take all of it, and is killed.
  */
 static uint64_t demand_of(const struct balloon *balloon, uint64_t committed)
 {
@@ -145,6 +150,8 @@ static uint64_t demand_of(const struct balloon *balloon, uint64_t committed)
     uint64_t promised = committed > in_balloon ? committed - in_balloon : 0;
     uint64_t used = assigned > balloon->available ? assigned - balloon->available : 0;
 
+    if (balloon->available < assigned / SCARCE_PART)
+        used += assigned / 4 > SCARCE_PAGES ? assigned / 4 : SCARCE_PAGES;
     return promised > used ? promised : used;
 }
 

@@ -105,6 +105,10 @@ static void demand_is_what_is_promised_or_what_is_used(void **state)
     assert_int_equal(look(f).available, 40 * MIB);
     report_status(f, 40, 50);
     assert_int_equal(look(f).demand, 50 * MIB);
+    report_status(f, 2, 20);
+    assert_int_equal(look(f).demand, 62 * MIB);
+    report_status(f, 1, 20); /* less than a 32nd is left: it would take more at once */
+    assert_int_equal(look(f).demand, (63 + 256) * MIB);
     report_status(f, 1000, 0);
     assert_int_equal(look(f).demand, 0);
     report_status(f, 1000, UINT64_MAX / 256);

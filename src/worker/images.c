@@ -154,7 +154,9 @@ static void take_found(struct bootdisk_file *found, struct boot_file *ret)
 int images_find(const struct worker_config *config, struct disk *disk, struct images *images,
                 struct reason *reason)
 {
-    int error = bootdisk_find(disk, config->machine.boot.command_line, &images->found, reason);
+    const struct bootdisk_wish wish = {.append = config->machine.boot.command_line,
+                                       .screen = config->machine.video_width != 0};
+    int error = bootdisk_find(disk, &wish, &images->found, reason);
 
     images->boot.modules = images->modules;
     if (error < 0)

@@ -14,6 +14,7 @@
 struct settings {
     uint64_t minimum, maximum;
     uint64_t target; /* 0: by the guest's demand */
+    bool balanced;   /* that target is a share of a budget */
     unsigned buffer, weight;
 };
 
@@ -112,6 +113,8 @@ int memory_set(struct memory *memory, const struct control_request *request, str
     take_number(request->weight, &settings.weight);
     if (request->automatic)
         settings.target = 0;
+    if (request->automatic || request->target_mib != 0)
+        settings.balanced = request->balanced && !request->automatic;
     int error = check_settings(memory, &settings, reason);
     if (error < 0)
         return error;
@@ -151,8 +154,8 @@ json_t *memory_describe(const struct memory *memory)
     if (memory->balloon == NULL)
         return fixed_object(memory);
     balloon_describe(memory->balloon, &report);
-    return json_pack("{s:b, s:s, s:o, s:b, s:b, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:b, s:I, s:I, "
-                     "s:I, s:o, s:o, "
+    return json_pack("{s:b, s:s, s:o, s:b, s:b, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:b, s:b, s:I, "
+                     "s:I, s:I, s:o, s:o, "
                      "s:o, s:o, s:I, s:I}",
                      "dynamic", 1, "state", balloon_state_name(report.state), "version",
                      version_text(report.version), "can_balloon", (int)report.can_balloon,
@@ -160,8 +163,9 @@ json_t *memory_describe(const struct memory *memory)
                      "minimum", (json_int_t)settings->minimum, "maximum",
                      (json_int_t)settings->maximum, "buffer", (int)settings->buffer, "weight",
                      (int)settings->weight, "assigned", (json_int_t)report.assigned, "target",
-                     (json_int_t)report.target, "automatic", (int)(settings->target == 0), "added",
-                     (json_int_t)report.added, "balloon", (json_int_t)report.balloon, "resident",
+                     (json_int_t)report.target, "automatic", (int)(settings->target == 0),
+                     "balanced", (int)settings->balanced, "added", (json_int_t)report.added,
+                     "balloon", (json_int_t)report.balloon, "resident",
                      (json_int_t)machine_resident_memory(memory->machine), "demand",
                      known(report.reported, report.demand), "available",
                      known(report.reported, report.available), "pressure",

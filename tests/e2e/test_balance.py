@@ -1,5 +1,6 @@
 """One budget of memory for two guests: what one frees the other gets, and together they stay within it."""
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -104,13 +105,30 @@ def test_at_the_end_each_decides_for_itself(guests, balancing, memory):
     assert memory("one")["automatic"] and memory("two")["automatic"]
 
 
-def test_once_leaves_it_so(guests, memory, order):
+def test_once_is_for_who_comes_again(guests, memory, order):
+    """As from a clock: each time shares anew what the last one shared, but not what a person has set."""
+    order("memory", "two", "set", "--target", "300M")
     order("balance", "--budget", f"{BUDGET}M", "--once", "--quiet")
-    assert not memory("one")["automatic"]
-    before = memory("one")["target"]
-    order("balance", "--budget", "2G", "--once")  # what somebody has set stays
-    assert memory("one")["target"] == before
-    order("memory", "one", "set", "--target", "auto")
+    assert not memory("one")["automatic"] and memory("one")["balanced"] and not memory("two")["balanced"]
+    assert "as partita balance has it" in order("memory", "one")
+    deadline = time.monotonic() + SECONDS
+    while memory("one")["target"] > 400:
+        order("balance", "--budget", "600M", "--once")
+        assert time.monotonic() < deadline, memory("one")
+        time.sleep(1)
+    assert memory("two")["target"] == 300 and "as was set" in order("memory", "two")
+    order("memory", "one", "set", "--target", "500M")
+    order("balance", "--budget", "600M", "--once")
+    assert memory("one")["target"] == 500 and not memory("one")["balanced"]
+    for name in guests:
+        order("memory", name, "set", "--target", "auto")
+
+
+def test_a_budget_that_cannot_be_kept_is_told(guests, partita):
+    done = subprocess.run([partita, "balance", "--budget", "500M", "--once"], capture_output=True, text=True, timeout=60,
+                          check=False)
+    assert done.returncode == 0
+    assert re.search(r"the budget of 500 MiB cannot be kept: 2 partitions have 512 MiB at least", done.stderr)
 
 
 def test_wrong_words_are_refused(order):

@@ -455,6 +455,27 @@ def test_no_such_partition(call):
         assert done.returncode == NO_PARTITION and b"no partition named nosuch runs" in done.stderr
 
 
+def test_who_waits_waits_for_the_partition_too(partita, debian_image, folder, tmp_path):
+    """From before it runs on: no name, a name without sockets, sockets without an agent, and then the answer."""
+    image = tmp_path / "root.vhdx"
+    shutil.copy(debian_image, image)
+    early = subprocess.Popen([partita, "exec", "early", "--wait", "200", "echo", "here"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    asked = []
+    with subprocess.Popen([partita, "run", "--disk", image, "--name", "early"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL) as run:
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            asked.append(subprocess.run([partita, "exec", "early", "true"], capture_output=True, timeout=60, check=False))
+        said, errors = early.communicate(timeout=300)
+        run.terminate()
+        run.wait(timeout=60)
+    assert (early.returncode, said, errors) == (0, b"here\n", b"")
+    assert {done.returncode for done in asked} <= {NO_PARTITION, FAILED}
+    assert all(b"no partition" in done.stderr or b"no agent answers" in done.stderr for done in asked), \
+        {done.stderr for done in asked}
+
+
 def test_a_guest_without_an_agent(call):
     call("exec", NAME, "--", "systemctl", "stop", "--no-block", "partita-agent")
     time.sleep(2)

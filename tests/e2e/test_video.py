@@ -66,7 +66,8 @@ def font(guest, order):
 @pytest.fixture(scope="module")
 def terminal(guest, font, order):
     """Somebody has logged in on tty1, by the keyboard alone."""
-    guest.run("setsid agetty --noclear tty1 linux & disown; sleep 2")
+    guest.run("systemctl restart getty@tty1")
+    wait_for(lambda: "partita login:" in "\n".join(font.read(shot(order))))
     order("type", NAME, "--enter", "root")
     wait_for(lambda: guest.run("who | grep -c tty1") == "1")
     order("type", NAME, "--enter", "PS1='> '; clear")
@@ -94,6 +95,13 @@ def test_what_is_typed_is_seen_in_a_screenshot(terminal, font, order):
     lines = font.read(shot(order))
     assert any(line.startswith("> echo The quick brown fox, 0123456789 times") for line in lines), lines
     assert "THE QUICK BROWN FOX, 0123456789 TIMES: {[(<~!@#%^&*_+=|/?>)]}" in lines, lines
+
+
+def test_the_kernel_speaks_to_it(terminal, font, order):
+    """Its messages go to the screen as well, and programs to the serial port first."""
+    terminal.run("dmesg -n 8; echo '<3>a word from the kernel' >/dev/kmsg; dmesg -n 1; sleep 0.3")
+    assert any("a word from the kernel" in line for line in font.read(shot(order)))
+    assert terminal.run("cat /sys/class/tty/console/active") == "tty0 ttyS0"
 
 
 def test_colours_are_right(terminal, order):
