@@ -17,6 +17,7 @@ enum {
     TCP_ACK = 0x10,
     DHCP_SERVER = 67,
     RECOUNT_NS = NS_PER_SECOND / 10,
+    COUNTED_PART = 8,
 };
 
 /* ---- frames ---- */
@@ -127,10 +128,16 @@ int nat_guests_place(struct nat_guests *guests, const uint8_t mac[6], uint8_t wi
 
 /* ---- shares ---- */
 
+/* To count costs as much as there are sockets: not for each frame. */
+static bool may_count(const struct nat_guest *guest, unsigned share, uint64_t now_ns)
+{
+    return guest->asked >= share / COUNTED_PART || now_ns - guest->counted_ns >= RECOUNT_NS;
+}
+
 bool nat_guest_may_open(struct nat_guest *guest, unsigned share, uint64_t now_ns,
                         unsigned (*count)(void *owner), void *owner)
 {
-    if (guest->sockets + guest->asked >= share && now_ns - guest->counted_ns >= RECOUNT_NS) {
+    if (guest->sockets + guest->asked >= share && may_count(guest, share, now_ns)) {
         guest->sockets = count(owner);
         guest->asked = 0;
         guest->counted_ns = now_ns;

@@ -55,7 +55,8 @@ int nat_guests_place(struct nat_guests *guests, const uint8_t mac[6], uint8_t wi
 
 /*
  * Whether a frame that may open a socket goes on; `share` of them are a guest's. `count` tells how
- * many it has: called when that may have come to the share, at most ten times a second.
+ * many it has: called when that may have come to the share, but ten times a second at most where an
+ * eighth of the share did not pass in between. Most datagrams belong to a socket that is there.
  */
 bool nat_guest_may_open(struct nat_guest *guest, unsigned share, uint64_t now_ns,
                         unsigned (*count)(void *owner), void *owner);

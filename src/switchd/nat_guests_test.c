@@ -170,7 +170,22 @@ static void a_share_is_kept(void **state)
     has = 9; /* one was closed */
     now += NS_PER_SECOND;
     assert_true(nat_guest_may_open(&guest, 10, now, count, &has));
+    has = 10;
     assert_false(nat_guest_may_open(&guest, 10, now, count, &has));
+}
+
+static void many_datagrams_of_one_socket_pass(void **state)
+{
+    struct nat_guest guest = {0};
+    unsigned has = 1;
+    (void)state;
+    counted = 0;
+    for (unsigned i = 0; i < 100000; i++)
+        assert_true(nat_guest_may_open(&guest, 64, NS_PER_SECOND, count, &has));
+    assert_in_range(counted, 1000, 2000);
+    has = 50;
+    for (unsigned i = 0; i < 100000; i++)
+        assert_true(nat_guest_may_open(&guest, 64, NS_PER_SECOND, count, &has));
 }
 
 int main(void)
@@ -183,6 +198,7 @@ int main(void)
         cmocka_unit_test(what_opens_a_socket_is_known),
         cmocka_unit_test(other_frames_are_told_apart),
         cmocka_unit_test(a_share_is_kept),
+        cmocka_unit_test(many_datagrams_of_one_socket_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
