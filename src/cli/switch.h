@@ -19,7 +19,7 @@ struct switch_command {
     unsigned most;     /* words */
     struct order_words words;
     json_t *object; /* what the options say: a configuration, settings or a rule */
-    bool json, help, remove;
+    bool json, help, remove, force;
 };
 
 /* 0, or an exit code after one line; `least` words are wanted. The object is the caller's. */

@@ -123,6 +123,13 @@ static int set_flag(void *command, const char *key, const char *value)
 TAKES(isolate, set_flag, "isolated")
 TAKES(stateful, set_flag, "stateful")
 
+static int take_force(void *command, const char *value)
+{
+    (void)value;
+    ((struct switch_command *)command)->force = true;
+    return 0;
+}
+
 static int take_delete(void *command, const char *value)
 {
     (void)value;
@@ -190,6 +197,7 @@ int switch_set_main(int argc, char **argv)
 }
 
 const struct cli_option switch_delete_options[] = {
+    {"force", 'f', CLI_FLAG, NULL, NULL, "also while guests are connected", take_force},
     {"help", 'h', CLI_FLAG, NULL, NULL, "this text", switch_take_help},
     {0},
 };
@@ -201,13 +209,13 @@ int switch_delete_main(int argc, char **argv)
 
     json_decref(command.object);
     if (code == 0 && command.help)
-        switch_print_help("Usage: partita switch delete NAME\n"
-                          "Delete a switch with its ports; cables of guests come out.\n",
+        switch_print_help("Usage: partita switch delete NAME [--force]\n"
+                          "Delete a switch with its ports and their settings.\n",
                           switch_delete_options);
     if (code != 0 || command.help)
         return code;
-    return switch_tell(&command,
-                       json_pack("{s:s, s:s}", "verb", "delete", "switch", command.words.words[0]));
+    return switch_tell(&command, json_pack("{s:s, s:s, s:b}", "verb", "delete", "switch",
+                                           command.words.words[0], "force", (int)command.force));
 }
 
 /* ---- port ---- */

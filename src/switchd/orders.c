@@ -1,6 +1,7 @@
 #include "switchd/orders.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ struct request {
     json_t *config, *settings, *rule; /* borrowed; NULL: not there */
     const char *verb, *name, *port;
     json_int_t number;
+    bool force;
 };
 
 struct answer {
@@ -79,11 +81,16 @@ static int take_rule(json_t *value, void *to, struct reason *reason)
     return 0;
 }
 
+static int take_force(json_t *value, void *to, struct reason *reason)
+{
+    ((struct request *)to)->force = json_is_true(value);
+    return json_is_boolean(value) ? 0 : reason_set(reason, -EINVAL, "force is true or false");
+}
+
 static const struct words_field fields[] = {
-    {"verb", take_verb},         {"switch", take_name},
-    {"port", take_port},         {"config", take_config},
-    {"settings", take_settings}, {"rule", take_rule},
-    {"number", take_number},     {0},
+    {"verb", take_verb},     {"switch", take_name},       {"port", take_port},
+    {"config", take_config}, {"settings", take_settings}, {"rule", take_rule},
+    {"number", take_number}, {"force", take_force},       {0},
 };
 
 /* ---- finding ---- */
@@ -158,12 +165,53 @@ static int set(struct registry *registry, const struct request *request, struct 
     return store_save(registry, &answer->reason);
 }
 
+/* Names of ports, as many as a reason has room for. */
+struct names {
+    unsigned count;
+    bool more;
+    char text[160];
+};
+
+/* As people write it: the first card needs no number. */
+static void add_name(const struct hub_port *port, struct names *names)
+{
+    char number[16] = "";
+    size_t used = strlen(names->text);
+
+    if (port->card != 0)
+        (void)snprintf(number, sizeof(number), ":%u", port->card);
+    if (used + strlen(port->partition) + sizeof(number) + 2 < sizeof(names->text))
+        (void)snprintf(names->text + used, sizeof(names->text) - used, "%s%s%s",
+                       names->count > 0 ? ", " : "", port->partition, number);
+    else
+        names->more = true;
+    names->count++;
+}
+
+/* Guests that would lose their network. */
+static int check_unused(const struct hub *hub, struct answer *answer)
+{
+    struct names names = {0};
+
+    for (unsigned i = 0; i < HUB_MOST_PORTS; i++) {
+        if (hub->ports[i].used && hub_is_busy(&hub->ports[i]))
+            add_name(&hub->ports[i], &names);
+    }
+    if (names.count == 0)
+        return 0;
+    return reason_set(&answer->reason, -EBUSY,
+                      "%u port%s connected (%s%s); --force deletes it all the same", names.count,
+                      names.count == 1 ? " is" : "s are", names.text, names.more ? ", ..." : "");
+}
+
 static int delete_switch(struct registry *registry, const struct request *request,
                          struct answer *answer)
 {
     struct hub *hub = NULL;
     int error = find_switch(registry, request, &hub, answer);
 
+    if (error == 0 && !request->force)
+        error = check_unused(hub, answer);
     if (error < 0)
         return error;
     registry_remove(registry, hub);

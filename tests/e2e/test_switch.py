@@ -82,6 +82,7 @@ class Guest:
     def end(self):
         self.child.sendline("exit")
         self.child.expect(pexpect.EOF)
+        self.child.wait()
 
 
 class Office:
@@ -142,7 +143,7 @@ def office(partita, tmp_path_factory):
         one = Office(partita, where, tmp_path_factory.mktemp("switches"))
         yield one
         for switch in one.show("list"):
-            one.do("delete", switch["name"])
+            one.do("delete", switch["name"], "--force")
 
 
 @pytest.fixture(scope="module")
@@ -418,6 +419,24 @@ def test_who_is_there_already_is_not_pushed_out(office, cards):
     assert b"is in use" in one.recv(400)
     assert office.port("left", "wire")["settings"]["mac"] == before
     one.close()
+
+
+def test_a_switch_that_is_used_is_not_deleted(office):
+    office.do("create", "used")
+    first, second = Card(office, "web", "used"), Card(office, "db", "used")
+    done = office.call("delete", "used")
+    assert done.returncode == 1
+    assert "2 ports are connected (web, db); --force deletes it all the same" in done.stderr
+    first.close()
+    assert "1 port is connected (db)" in office.call("delete", "used").stderr
+    assert "1 port is connected (db)" in office.call("delete", "used").stderr and office.port("db", "used")["connected"]
+    second.close()
+    office.do("delete", "used")
+    office.do("create", "used")
+    third = Card(office, "web", "used")
+    office.do("delete", "used", "-f")
+    assert third.socket.recv(100) == b""  # the cable is out
+    third.close()
 
 
 def test_an_address_that_is_taken_leaves_no_port_behind(office, cards):
