@@ -1,4 +1,5 @@
 /* partita switch list, show, meters and statistics. */
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -237,11 +238,25 @@ int switch_statistics_main(int argc, char **argv)
 
 /* ---- rules ---- */
 
+enum { PORT_SIZE = 8 };
+
+static const char *port_of(const json_t *rule, const char *key, char ret[PORT_SIZE])
+{
+    (void)snprintf(ret, PORT_SIZE, "%u", (unsigned)number_of(rule, key) % (UINT16_MAX + 1));
+    return number_of(rule, key) != 0 ? ret : "-";
+}
+
+/* Ports have columns of their own: addresses of IPv6 and of cards have colons themselves. */
 static void print_rule(const json_t *rule)
 {
-    (void)printf("%6lld %-6s %-5s %-24s %-24s %-8s %7lld %s %lld/%lld\n", number_of(rule, "number"),
-                 text_of(rule, "action"), text_of(rule, "direction"), text_of(rule, "remote"),
-                 text_of(rule, "local"), text_of(rule, "protocol"), number_of(rule, "weight"),
+    char remote[PORT_SIZE];
+    char local[PORT_SIZE];
+
+    (void)printf("%6lld %-6s %-5s %-20s %-5s %-20s %-5s %-8s %6lld %s %lld/%lld\n",
+                 number_of(rule, "number"), text_of(rule, "action"), text_of(rule, "direction"),
+                 text_of(rule, "remote"), port_of(rule, "remote_port", remote),
+                 text_of(rule, "local"), port_of(rule, "local_port", local),
+                 text_of(rule, "protocol"), number_of(rule, "weight"),
                  json_is_true(json_object_get(rule, "stateful")) ? "stateful" : "-       ",
                  number_of(rule, "in_frames"), number_of(rule, "out_frames"));
 }
@@ -253,8 +268,8 @@ int switch_print_rules(const struct switch_command *command, json_t *rules)
 
     if (command->json)
         return order_print_json(command->verb, rules);
-    (void)printf("%6s %-6s %-5s %-24s %-24s %-8s %7s %-8s %s\n", "NUMBER", "ACTION", "WAY",
-                 "REMOTE", "LOCAL", "PROTOCOL", "WEIGHT", "STATE", "IN/OUT");
+    (void)printf("%6s %-6s %-5s %-20s %-5s %-20s %-5s %-8s %6s %-8s %s\n", "NUMBER", "ACTION",
+                 "WAY", "REMOTE", "PORT", "LOCAL", "PORT", "PROTOCOL", "WEIGHT", "STATE", "IN/OUT");
     json_array_foreach(rules, index, rule)
     {
         print_rule(rule);

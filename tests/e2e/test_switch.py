@@ -351,6 +351,23 @@ def test_a_mirror_has_copies(office, cards):
     watcher.close()
 
 
+def test_the_table_of_rules_has_their_ports(office, cards):
+    for words in (["-a", "allow", "-d", "in", "-p", "tcp", "--local-port", "80"],
+                  ["-a", "deny", "-d", "both", "-p", "udp", "-r", "fd00::/8", "--remote-port", "65535"],
+                  ["-a", "meter", "-d", "out"]):
+        office.do("acl", "wire", "left", "add", *words)
+    try:
+        rows = [line.split() for line in office.do("acl", "wire", "left", "list").splitlines()]
+    finally:
+        for _ in range(3):
+            office.do("acl", "wire", "left", "remove", 0)
+    assert [row[1:8] for row in rows] == [
+        ["ACTION", "WAY", "REMOTE", "PORT", "LOCAL", "PORT", "PROTOCOL"],
+        ["allow", "in", "any", "-", "any", "80", "tcp"],
+        ["deny", "both", "fd00::/8", "65535", "any", "-", "udp"],
+        ["meter", "out", "any", "-", "any", "-", "any"]]
+
+
 def test_a_storm_is_limited(office, cards):
     left, right = cards
     with settings(office, "left", ["--storm", "50"], ["--storm", "0"], "wire"):
