@@ -343,6 +343,7 @@ static int spawn(const struct passt_config *config, int fd, int said, pid_t *ret
     (void)posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     (void)posix_spawn_file_actions_adddup2(&actions, said, 2);
     (void)posix_spawn_file_actions_adddup2(&actions, fd, CHILD_FD);
+    (void)posix_spawn_file_actions_addclosefrom_np(&actions, CHILD_FD + 1);
     int error = posix_spawnp(ret, "passt", &actions, &attributes,
                              (char *const *)(const void *)words, environ);
     (void)posix_spawnattr_destroy(&attributes);

@@ -41,6 +41,8 @@ static int spawn(int output, pid_t *ret)
     (void)posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     (void)posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     (void)posix_spawn_file_actions_adddup2(&actions, output, 2);
+    /* It outlives its caller: who waits for the end of a pipe of the caller's must see it. */
+    (void)posix_spawn_file_actions_addclosefrom_np(&actions, 3);
     int error = posix_spawn(ret, "/proc/self/exe", &actions, &attributes, words, environ);
     (void)posix_spawnattr_destroy(&attributes);
     (void)posix_spawn_file_actions_destroy(&actions);

@@ -39,6 +39,7 @@ static int spawn(int fd, const char *const *forwards, unsigned count)
     (void)posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
     (void)posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
     (void)posix_spawn_file_actions_adddup2(&actions, fd, NAT_FD);
+    (void)posix_spawn_file_actions_addclosefrom_np(&actions, NAT_FD + 1);
     int error = posix_spawn(&child, "/proc/self/exe", &actions, &attributes,
                             (char *const *)(const void *)words, environ);
     (void)posix_spawnattr_destroy(&attributes);

@@ -365,6 +365,7 @@ int nat_run(const char *const *forwards, unsigned count)
     struct net_welcome welcome = {0};
     uint8_t bytes[WELCOME_SIZE];
 
+    (void)prctl(PR_SET_NAME, "partita-nat"); /* for top and ss */
     /* libslirp writes to connections whose other end may have gone. */
     (void)sigaction(SIGPIPE, &ignored, NULL);
     nat.share = find_share();

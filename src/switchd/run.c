@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -135,6 +136,7 @@ int switchd_run(struct reason *reason)
 {
     struct switchd s = {.signals = -1};
 
+    (void)prctl(PR_SET_NAME, "partita-switch"); /* for top and ss; started as /proc/self/exe */
     raise_limit();
     int error = set_up(&s, reason);
     if (error == 0) {

@@ -14,6 +14,8 @@ import time
 import pexpect
 import pytest
 
+import images
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and TAP devices are root's to make")
 
 NAME = "netted"
@@ -366,6 +368,28 @@ def test_nat_gives_address_names_downloads_and_ports(start, outside):
                   "print(hashlib.sha256(u.urlopen(\"http://127.0.0.1:2280/f\").read()).hexdigest())'").strip()
         assert here in one.run("sha256sum /www/f")
         assert one.clean()
+
+
+def test_passt_has_its_own_files_only(partita, outside, tmp_path):
+    where, _ = outside
+    (tmp_path / "hang").write_bytes(images.multiboot(images.HALT))
+    with open(tmp_path / "file", "w") as other:
+        os.set_inheritable(other.fileno(), True)
+        child = subprocess.Popen(["ip", "netns", "exec", where, partita, "run", "-k", tmp_path / "hang", "--net", "nat"],
+                                 stdin=subprocess.DEVNULL, pass_fds=(other.fileno(),))
+    try:
+        pids = lambda: pathlib.Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        named = lambda pid: "passt" in pathlib.Path(f"/proc/{pid}/comm").read_text()
+        deadline = time.monotonic() + 30
+        while not any(map(named, pids())) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        pid = next(filter(named, pids()))
+        files = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        assert not [path for path in files if str(tmp_path) in path or "partita" in path or "kvm" in path], files
+    finally:
+        child.terminate()
+        child.wait(timeout=30)
 
 
 def test_a_port_that_is_taken_is_told(partita, kernel, outside):

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import socket
@@ -840,6 +841,40 @@ def test_private_and_nat_need_no_root(partita, tmp_path):
     for name in "home", "quiet":
         assert call("delete", name).returncode == 0
     assert done.returncode == 1 and "/dev/net/tun" in done.stderr
+
+
+def open_files(pid):
+    return {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+
+
+def test_its_processes_have_names_and_no_files_of_others(partita, tmp_path):
+    """A script that waits for the end of a pipe does not wait for the switches' process."""
+    environment = dict(os.environ, PARTITA_RUNTIME_DIR=f"{tmp_path}/run", PARTITA_STATE_DIR=f"{tmp_path}/state")
+
+    def call(*words, **more):
+        return subprocess.run([partita, "switch", *words], timeout=60, env=environment, check=True, **more)
+    reader, writer = os.pipe()
+    third = os.dup2(writer, 77, inheritable=True)
+    try:
+        with open(tmp_path / "file", "w") as other:
+            os.set_inheritable(other.fileno(), True)
+            call("create", "home", "-k", "nat", pass_fds=(third, other.fileno()))
+        os.close(writer)
+        os.close(third)
+        assert select.select([reader], [], [], 5)[0] and os.read(reader, 1) == b""
+        children = {}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if f"PARTITA_STATE_DIR={tmp_path}/state".encode() in open(f"/proc/{pid}/environ", "rb").read():
+                    children[open(f"/proc/{pid}/comm").read().strip()] = open_files(pid)
+        assert sorted(children) == ["partita-nat", "partita-switch"]
+        assert not [path for files in children.values() for path in files.values() if str(tmp_path) in path]
+        assert [path.split(":")[0] for path in map(children["partita-nat"].get, range(5))
+                if path is not None] == ["/dev/null"] * 3 + ["socket"]
+        assert len(children["partita-nat"]) == 4
+    finally:
+        call("delete", "home")
+        os.close(reader)
 
 
 def test_mistakes_are_told(office):
