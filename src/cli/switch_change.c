@@ -146,8 +146,8 @@ const struct cli_option switch_create_options[] = {
      take_interface},
     {"uplink-rate", 0, CLI_TEXT, "RATE", NULL, "bits a second to the uplink, shared by weight",
      take_uplink_rate},
-    {"forward", 'f', CLI_TEXT, "WORD", NULL, "nat: tcp:2222:10.0.2.15:22; may be repeated",
-     take_forward},
+    {"forward", 'f', CLI_TEXT, "WORD", NULL,
+     "nat: tcp:2222:ADDRESS:22, as 10.0.2.15; may be repeated", take_forward},
     {"help", 'h', CLI_FLAG, NULL, NULL, "this text", switch_take_help},
     {0},
 };

@@ -129,6 +129,14 @@ static int find_port(const struct registry *registry, const struct request *requ
 
 /* ---- verbs ---- */
 
+/* A file of earlier days may have such a switch: it is read, and its rate can be taken away. */
+static int check_rate(const struct hub_config *config, enum hub_kind kind, struct answer *answer)
+{
+    if (kind != HUB_PRIVATE || config->uplink_rate == 0)
+        return 0;
+    return refuse(answer, -EINVAL, "a private switch has no uplink, and no rate of one");
+}
+
 static int create(struct registry *registry, const struct request *request, struct answer *answer)
 {
     struct hub_config config = {0};
@@ -137,6 +145,8 @@ static int create(struct registry *registry, const struct request *request, stru
 
     if (error == 0 && config.name[0] == '\0')
         error = refuse(answer, -EINVAL, "a switch has a name");
+    if (error == 0)
+        error = check_rate(&config, config.kind, answer);
     if (error == 0)
         error = registry_add(registry, &config, &hub, &answer->reason);
     if (error < 0)
@@ -159,6 +169,8 @@ static int set(struct registry *registry, const struct request *request, struct 
         error = refuse(answer, -EINVAL, "an uplink rate is wanted, and nothing else");
     if (error == 0)
         error = words_take_config(request->config, &config, &answer->reason);
+    if (error == 0)
+        error = check_rate(&config, hub->config.kind, answer);
     if (error < 0)
         return error;
     hub_set_uplink_rate(hub, config.uplink_rate);

@@ -119,6 +119,8 @@ static void nothing_is_changed_by_an_order_that_is_refused(void **state)
         "{\"verb\":\"create\",\"config\":{\"name\":\"x\",\"kind\":\"external\"}}",
         "{\"verb\":\"create\",\"config\":{\"name\":\"x\",\"interface\":\"eth0\"}}",
         "{\"verb\":\"create\",\"config\":{\"name\":\"x\",\"uplink_rate\":-1}}",
+        "{\"verb\":\"create\",\"config\":{\"name\":\"x\",\"uplink_rate\":1000}}",
+        "{\"verb\":\"set\",\"switch\":\"lan\",\"config\":{\"uplink_rate\":1000}}",
         "{\"verb\":\"port\",\"switch\":\"lan\",\"port\":\"web\",\"settings\":{\"vlan\":4095}}",
         "{\"verb\":\"port\",\"switch\":\"lan\",\"port\":\"web\",\"settings\":{\"x\":1}}",
         "{\"verb\":\"port\",\"switch\":\"lan\",\"port\":\"web:64\",\"settings\":{}}",

@@ -1,6 +1,7 @@
 #include "switchd/report.h"
 
 #include "switchd/notation.h"
+#include "switchd/uplink.h"
 #include "switchd/words.h"
 
 static json_t *number(uint64_t value)
@@ -99,7 +100,11 @@ static json_t *head(const struct hub *hub, unsigned ports, unsigned connected)
 {
     json_t *object = words_config(&hub->config);
     const struct hub_port *uplink = &hub->ports[HUB_UPLINK];
+    char interface[IFNAMSIZ] = "";
 
+    if (hub->config.kind == HUB_INTERNAL &&
+        uplink_internal_name(&hub->config, interface, NULL) == 0)
+        (void)json_object_set_new(object, "interface", json_string(interface));
     (void)json_object_set_new(object, "port_count", number(ports));
     (void)json_object_set_new(object, "connected_count", number(connected));
     (void)json_object_set_new(object, "uplink", json_boolean(uplink->line != NULL && uplink->link));

@@ -16,17 +16,16 @@
 #include "net/tap.h"
 #include "switchd/nat.h"
 
-/* The host's device of an internal switch: "pt-NAME", as far as the kernel takes it. */
-static int internal_name(const struct hub *hub, char ret[IFNAMSIZ], struct reason *reason)
+int uplink_internal_name(const struct hub_config *config, char ret[IFNAMSIZ], struct reason *reason)
 {
-    bool own = hub->config.interface[0] != '\0';
-    int length = snprintf(ret, IFNAMSIZ, "%s%s", own ? "" : "pt-",
-                          own ? hub->config.interface : hub->config.name);
+    bool own = config->interface[0] != '\0';
+    int length =
+        snprintf(ret, IFNAMSIZ, "%s%s", own ? "" : "pt-", own ? config->interface : config->name);
 
     if (length < 0 || length >= IFNAMSIZ)
         return reason_set(reason, -ENAMETOOLONG,
                           "pt-%s is too long for a network device: name one by --interface",
-                          hub->config.name);
+                          config->name);
     return 0;
 }
 
@@ -67,7 +66,7 @@ static int open_internal(struct hub *hub, struct net_port **ret, struct reason *
 {
     char name[IFNAMSIZ] = "";
     auto_close int fd = -1;
-    int error = internal_name(hub, name, reason);
+    int error = uplink_internal_name(&hub->config, name, reason);
 
     if (error == 0)
         error = open_tap(name, &fd, reason);
@@ -160,7 +159,7 @@ void uplink_forget(const struct hub *hub)
     char name[IFNAMSIZ] = "";
     auto_close int fd = -1;
 
-    if (hub->config.kind == HUB_INTERNAL && internal_name(hub, name, NULL) == 0 &&
+    if (hub->config.kind == HUB_INTERNAL && uplink_internal_name(&hub->config, name, NULL) == 0 &&
         open_tap(name, &fd, NULL) == 0)
         (void)ioctl(fd, TUNSETPERSIST, 0);
 }

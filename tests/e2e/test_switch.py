@@ -181,7 +181,8 @@ def test_guests_and_host_reach_each_other(office, guests):
         assert port["connected"] and port["settings"]["mac"] == guest.mac()
         assert port["counters"]["from_frames"] >= 5 and port["counters"]["to_frames"] >= 5
     listed = office.show("list")
-    assert [(one["name"], one["kind"], one["connected_count"]) for one in listed] == [("lan", "internal", 2)]
+    assert [(one["name"], one["kind"], one["interface"], one["connected_count"]) for one in listed] == \
+        [("lan", "internal", "pt-lan", 2)]
 
 
 def test_a_stream_arrives_as_it_was_sent(guests):
@@ -479,6 +480,7 @@ def test_a_device_that_is_deleted_comes_again(office):
             time.sleep(0.2)
         assert (spent() - before) / os.sysconf("SC_CLK_TCK") < 0.5 * (time.monotonic() - since) + 0.2
         assert office.show("show", "lost")["uplink"]
+        assert re.search(r"^lost +internal +pt-lost ", office.do("list"), re.M)
     finally:
         office.do("delete", "lost")
 
@@ -886,7 +888,9 @@ def test_mistakes_are_told(office):
             (["port", "spare", "web", "--bandwidth-max", "fast"], 2, "100M"),
             (["port", "spare", "web", "--guard", "dog"], 2, "a guard"),
             (["acl", "spare", "web", "add", "-a", "deny", "-d", "in"], 5, "no port"),
-            (["create", "x", "-k", "external"], 2, "an interface"), (["chow"], 2, "did you mean show"),
+            (["create", "x", "-k", "external"], 2, "an interface"),
+            (["set", "spare", "--uplink-rate", "1G"], 2, "no uplink"),
+            (["create", "x", "-k", "nat", "-f", "tcp:2222:web:22"], 2, "10.0.2.15"), (["chow"], 2, "did you mean show"),
             (["create", "x", "-k", "private", "-f", "tcp:1:10.0.2.15:2"], 2, "nat only")]:
         done = office.call(*words)
         assert (done.returncode, text in done.stderr) == (code, True), (words, done.stderr)
