@@ -257,6 +257,19 @@ static int meters(struct registry *registry, const struct request *request, stru
     return error;
 }
 
+/* A card has its address from its start to its end, and would say it again at the next hello. */
+static int check_mac(const struct hub_port *port, const struct port_settings *settings,
+                     struct answer *answer)
+{
+    if (!hub_is_busy(port) ||
+        memcmp(port->settings.core.mac, settings->core.mac, FRAME_MAC_SIZE) == 0)
+        return 0;
+    return reason_set(&answer->reason, -EBUSY,
+                      "%.64s is connected: its card keeps its address until it ends, set another "
+                      "one before it starts",
+                      port->partition);
+}
+
 /* Made when it is not there: settings may be given before the guest starts. */
 static int change_port(struct registry *registry, const struct request *request,
                        struct answer *answer)
@@ -281,6 +294,9 @@ static int change_port(struct registry *registry, const struct request *request,
         return error;
     settings = port->settings;
     (void)words_take_settings(request->settings, &settings, &answer->reason);
+    error = check_mac(port, &settings, answer);
+    if (error < 0)
+        return error;
     error = hub_change_port(port, &settings);
     if (error < 0)
         return refuse(answer, error,

@@ -458,6 +458,23 @@ def test_a_switch_that_is_used_is_not_deleted(office):
     third.close()
 
 
+def test_a_card_that_is_connected_keeps_its_address(office):
+    office.do("create", "plugs")
+    office.do("port", "plugs", "web", "--mac", "02:00:00:00:00:07")
+    card = Card(office, "web", "plugs")
+    assert card.mac == bytes.fromhex("020000000007")
+    done = office.call("port", "plugs", "web", "--mac", "02:00:00:00:00:08", "--vlan", "9")
+    assert done.returncode == 1 and "web is connected" in done.stderr
+    assert office.port("web", "plugs")["settings"]["vlan"] == 0
+    office.do("port", "plugs", "web", "--mac", "02:00:00:00:00:07", "--vlan", "9")  # the one it has
+    card.close()
+    office.do("port", "plugs", "web", "--mac", "02:00:00:00:00:08")
+    card = Card(office, "web", "plugs")
+    assert card.mac == bytes.fromhex("020000000008")
+    card.close()
+    office.do("delete", "plugs")
+
+
 def test_an_address_that_is_taken_leaves_no_port_behind(office, cards):
     taken = bytes.fromhex(office.port("left", "wire")["settings"]["mac"].replace(":", ""))
     one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
