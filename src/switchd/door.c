@@ -64,12 +64,16 @@ static int find_port(struct registry *registry, const struct net_hello *hello,
         return error;
     const struct port_settings before = (*ret)->settings;
     error = take_mac(*ret, hello, reason);
-    if (error < 0 && known == NULL)
-        hub_remove_port(*ret);
     bool is_kept =
         known != NULL && memcmp(before.core.mac, (*ret)->settings.core.mac, FRAME_MAC_SIZE) == 0;
     /* One that is as it was comes back though nothing can be written. */
-    return error < 0 || is_kept ? error : store_save(registry, reason);
+    if (error == 0 && !is_kept)
+        error = store_save(registry, reason);
+    if (error < 0 && known == NULL)
+        hub_remove_port(*ret);
+    else if (error < 0)
+        (void)hub_change_port(*ret, &before);
+    return error;
 }
 
 static bool say(int fd, const struct net_welcome *welcome)

@@ -149,12 +149,7 @@ static int create(struct registry *registry, const struct request *request, stru
         error = check_rate(&config, config.kind, answer);
     if (error == 0)
         error = registry_add(registry, &config, &hub, &answer->reason);
-    if (error < 0)
-        return error;
-    error = store_save(registry, &answer->reason);
-    if (error < 0)
-        registry_remove(registry, hub);
-    return error;
+    return error < 0 ? error : registry_store_new(registry, hub, &answer->reason);
 }
 
 /* Of a switch that is there only its rate can be changed. */
@@ -173,8 +168,12 @@ static int set(struct registry *registry, const struct request *request, struct 
         error = check_rate(&config, hub->config.kind, answer);
     if (error < 0)
         return error;
+    const uint64_t before = hub->config.uplink_rate;
     hub_set_uplink_rate(hub, config.uplink_rate);
-    return store_save(registry, &answer->reason);
+    error = store_save(registry, &answer->reason);
+    if (error < 0)
+        hub_set_uplink_rate(hub, before);
+    return error;
 }
 
 /* Names of ports, as many as a reason has room for. */
@@ -224,10 +223,7 @@ static int delete_switch(struct registry *registry, const struct request *reques
 
     if (error == 0 && !request->force)
         error = check_unused(hub, answer);
-    if (error < 0)
-        return error;
-    registry_remove(registry, hub);
-    return store_save(registry, &answer->reason);
+    return error < 0 ? error : registry_remove(registry, hub, &answer->reason);
 }
 
 static int list(struct registry *registry, const struct request *request, struct answer *answer)
@@ -270,6 +266,25 @@ static int check_mac(const struct hub_port *port, const struct port_settings *se
                       port->partition);
 }
 
+static int store_settings(struct registry *registry, struct hub_port *port,
+                          const struct port_settings *settings, struct answer *answer)
+{
+    const struct port_settings before = port->settings;
+    int error = check_mac(port, settings, answer);
+
+    if (error < 0)
+        return error;
+    error = hub_change_port(port, settings);
+    if (error < 0)
+        return refuse(answer, error,
+                      error == -EEXIST ? "another port has this address"
+                                       : "these settings make no sense");
+    error = store_save(registry, &answer->reason);
+    if (error < 0)
+        (void)hub_change_port(port, &before);
+    return error;
+}
+
 /* Made when it is not there: settings may be given before the guest starts. */
 static int change_port(struct registry *registry, const struct request *request,
                        struct answer *answer)
@@ -278,6 +293,7 @@ static int change_port(struct registry *registry, const struct request *request,
     struct hub_port *port = NULL;
     char partition[HUB_NAME_SIZE] = "";
     unsigned card = 0;
+    bool is_new = false;
     struct port_settings settings;
     int error = find_switch(registry, request, &hub, answer);
 
@@ -289,20 +305,17 @@ static int change_port(struct registry *registry, const struct request *request,
     if (error == 0) /* before a port is made for nothing */
         error = words_take_settings(request->settings, &settings, &answer->reason);
     if (error == 0)
+        is_new = hub_find_port(hub, partition, card) == NULL;
+    if (error == 0)
         error = registry_take_port(hub, partition, card, &port, &answer->reason);
     if (error < 0 || port == NULL)
         return error;
     settings = port->settings;
     (void)words_take_settings(request->settings, &settings, &answer->reason);
-    error = check_mac(port, &settings, answer);
-    if (error < 0)
-        return error;
-    error = hub_change_port(port, &settings);
-    if (error < 0)
-        return refuse(answer, error,
-                      error == -EEXIST ? "another port has this address"
-                                       : "these settings make no sense");
-    return store_save(registry, &answer->reason);
+    error = store_settings(registry, port, &settings, answer);
+    if (error < 0 && is_new)
+        hub_remove_port(port);
+    return error;
 }
 
 static int delete_port(struct registry *registry, const struct request *request,
@@ -313,8 +326,12 @@ static int delete_port(struct registry *registry, const struct request *request,
 
     if (error < 0)
         return error;
-    hub_remove_port(port);
-    return store_save(registry, &answer->reason);
+    port->used = false; /* for what is stored; its line goes only when that is done */
+    error = store_save(registry, &answer->reason);
+    port->used = true;
+    if (error == 0)
+        hub_remove_port(port);
+    return error;
 }
 
 static struct acl *rules_of(const struct hub_port *port)
@@ -322,35 +339,64 @@ static struct acl *rules_of(const struct hub_port *port)
     return &port->hub->core.port[port->index].acl;
 }
 
+/* A rule that comes, or one that goes. */
+struct rules_change {
+    const struct acl_rule *add; /* NULL: remove */
+    unsigned number;
+};
+
+static int change_rules(struct acl *rules, const struct rules_change *change, struct answer *answer)
+{
+    int error =
+        change->add != NULL ? acl_add(rules, change->add) : acl_remove(rules, change->number);
+
+    if (error == -ENOENT)
+        return refuse(answer, error, "the port has no rule of that number");
+    if (error == -ENOSPC)
+        return refuse(answer, error, "the port has no room for more rules");
+    return error < 0 ? refuse(answer, error, "the rule makes no sense") : 0;
+}
+
+/* What cannot be kept is undone: flows and counters too are as they were. */
+static int store_rules(struct registry *registry, const struct hub_port *port,
+                       const struct rules_change *change, struct answer *answer)
+{
+    struct acl *rules = rules_of(port);
+    struct acl *before = malloc(sizeof(*before));
+
+    if (before == NULL)
+        return refuse(answer, -ENOMEM, "out of memory");
+    *before = *rules;
+    int error = change_rules(rules, change, answer);
+    if (error == 0)
+        error = store_save(registry, &answer->reason);
+    if (error < 0)
+        *rules = *before;
+    free(before);
+    return error;
+}
+
 static int add_rule(struct registry *registry, const struct request *request, struct answer *answer)
 {
     struct hub_port *port = NULL;
     struct acl_rule rule;
+    const struct rules_change change = {.add = &rule};
     int error = find_port(registry, request, &port, answer);
 
     if (error == 0)
         error = words_take_rule(request->rule, &rule, &answer->reason);
-    if (error < 0)
-        return error;
-    error = acl_add(rules_of(port), &rule);
-    if (error < 0)
-        return refuse(answer, error,
-                      error == -ENOSPC ? "the port has no room for more rules"
-                                       : "the rule makes no sense");
-    return store_save(registry, &answer->reason);
+    return error < 0 ? error : store_rules(registry, port, &change, answer);
 }
 
 static int remove_rule(struct registry *registry, const struct request *request,
                        struct answer *answer)
 {
     struct hub_port *port = NULL;
+    const bool possible = request->number < ACL_RULES;
+    const struct rules_change change = {.number = possible ? (unsigned)request->number : ACL_RULES};
     int error = find_port(registry, request, &port, answer);
 
-    if (error < 0)
-        return error;
-    if (request->number >= ACL_RULES || acl_remove(rules_of(port), (unsigned)request->number) < 0)
-        return refuse(answer, -ENOENT, "the port has no rule of that number");
-    return store_save(registry, &answer->reason);
+    return error < 0 ? error : store_rules(registry, port, &change, answer);
 }
 
 static int list_rules(struct registry *registry, const struct request *request,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -136,6 +137,45 @@ static void nothing_is_changed_by_an_order_that_is_refused(void **state)
     assert_true(ask("{\"verb\":\"delete\",\"switch\":\"lan\"}", NULL));
 }
 
+/* A directory in the way of the file that would take the old one's place: root, too, is refused. */
+static void what_cannot_be_stored_is_undone(void **state)
+{
+    static const char show[] = "{\"verb\":\"show\",\"switch\":\"lan\"}";
+    static const char *const orders[] = {
+        "{\"verb\":\"create\",\"config\":{\"name\":\"other\"}}",
+        "{\"verb\":\"delete\",\"switch\":\"lan\"}",
+        "{\"verb\":\"port\",\"switch\":\"lan\",\"port\":\"web\",\"settings\":{\"vlan\":8}}",
+        "{\"verb\":\"port\",\"switch\":\"lan\",\"port\":\"new\",\"settings\":{}}",
+        "{\"verb\":\"port-delete\",\"switch\":\"lan\",\"port\":\"web\"}",
+        ("{\"verb\":\"acl-add\",\"switch\":\"lan\",\"port\":\"web\",\"rule\":{\"action\":\"deny\","
+         "\"direction\":\"in\"}}"),
+        "{\"verb\":\"acl-remove\",\"switch\":\"lan\",\"port\":\"web\",\"number\":0}",
+        "{\"verb\":\"set\",\"switch\":\"lan\",\"config\":{\"uplink_rate\":0}}",
+    };
+    char path[128];
+    (void)state;
+    (void)snprintf(path, sizeof(path), "%s/switches.json.new", folder);
+    assert_true(ask("{\"verb\":\"create\",\"config\":{\"name\":\"lan\"}}", NULL));
+    assert_true(ask(
+        "{\"verb\":\"port\",\"switch\":\"lan\",\"port\":\"web\",\"settings\":{\"vlan\":7}}", NULL));
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(ask("{\"verb\":\"acl-add\",\"switch\":\"lan\",\"port\":\"web\",\"rule\":{"
+                        "\"action\":\"allow\",\"direction\":\"out\",\"stateful\":true}}",
+                        NULL));
+    char *before = orders_answer(&registry, show, strlen(show));
+    assert_int_equal(mkdir(path, 0700), 0);
+    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+        assert_false(ask(orders[i], "switches.json"));
+        char *after = orders_answer(&registry, show, strlen(show));
+        assert_string_equal(before, after);
+        free(after);
+        assert_int_equal(registry.count, 1);
+    }
+    free(before);
+    assert_int_equal(rmdir(path), 0);
+    assert_true(ask("{\"verb\":\"delete\",\"switch\":\"lan\"}", NULL));
+}
+
 static void two_ports_have_not_one_address(void **state)
 {
     (void)state;
@@ -146,6 +186,7 @@ static void two_ports_have_not_one_address(void **state)
     assert_false(ask("{\"verb\":\"port\",\"switch\":\"lan\",\"port\":\"b\",\"settings\":{\"mac\":"
                      "\"00:15:5d:00:00:01\"}}",
                      "another port"));
+    assert_true(ask("{\"verb\":\"list\"}", "\"port_count\":1"));
     assert_true(ask("{\"verb\":\"delete\",\"switch\":\"lan\"}", NULL));
 }
 
@@ -156,6 +197,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(settings_and_rules_outlive_the_process, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_is_changed_by_an_order_that_is_refused, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_stored_is_undone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(two_ports_have_not_one_address, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -88,12 +88,34 @@ static void take_out(struct registry *registry, struct hub *hub)
     registry->count--;
 }
 
-void registry_remove(struct registry *registry, struct hub *hub)
+static void forget(struct hub *hub)
 {
-    take_out(registry, hub);
     hub_unplug(&hub->ports[HUB_UPLINK]);
     uplink_forget(hub);
     hub_destroy(hub);
+}
+
+int registry_store_new(struct registry *registry, struct hub *hub, struct reason *reason)
+{
+    int error = store_save(registry, reason);
+
+    if (error < 0) {
+        take_out(registry, hub);
+        forget(hub);
+    }
+    return error;
+}
+
+int registry_remove(struct registry *registry, struct hub *hub, struct reason *reason)
+{
+    take_out(registry, hub);
+    int error = store_save(registry, reason);
+
+    if (error < 0)
+        insert(registry, hub);
+    else
+        forget(hub);
+    return error;
 }
 
 int registry_create(struct loop *loop, struct registry *ret, struct reason *reason)

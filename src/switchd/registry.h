@@ -31,8 +31,11 @@ struct hub *registry_find(const struct registry *registry, const char *name);
 /* -EEXIST, -ENOSPC, or what kept the uplink from being opened. */
 int registry_add(struct registry *registry, const struct hub_config *config, struct hub **ret,
                  struct reason *reason);
-/* Its lines end; a TAP device that was made for it goes. */
-void registry_remove(struct registry *registry, struct hub *hub);
+/* Keep one that was added; when that fails it is not there any more. */
+int registry_store_new(struct registry *registry, struct hub *hub, struct reason *reason);
+/* Its lines end; a TAP device that was made for it goes. Nothing happens when that cannot be kept.
+ */
+int registry_remove(struct registry *registry, struct hub *hub, struct reason *reason);
 
 /* The port of a card; made when it is not there, with an address of its own. */
 int registry_take_port(struct hub *hub, const char *partition, unsigned card, struct hub_port **ret,

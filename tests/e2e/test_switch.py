@@ -475,6 +475,30 @@ def test_a_card_that_is_connected_keeps_its_address(office):
     office.do("delete", "plugs")
 
 
+def test_an_order_that_cannot_be_kept_is_not_done(office):
+    office.do("create", "kept", "--kind", "internal")
+    wall = pathlib.Path(office.environment["PARTITA_STATE_DIR"]) / "switches.json.new"
+    card = Card(office, "there", "kept")
+    before = office.show("show", "kept")
+    wall.mkdir()
+    try:
+        for words in (["set", "kept", "--uplink-rate", "1M"], ["delete", "kept", "-f"], ["port", "kept", "there", "--delete"],
+                      ["create", "more", "--kind", "internal"]):
+            done = office.call(*words)
+            assert done.returncode == 1 and "switches.json" in done.stderr
+        with pytest.raises(AssertionError, match="switches.json"):
+            Card(office, "new", "kept")
+        after = office.show("show", "kept")
+        assert [port["port"] for port in after["ports"]] == ["there:0"] and after["ports"][0]["connected"]
+        assert after["uplink"] and after["uplink_rate"] == before["uplink_rate"]
+        devices = sh("ip", "-n", office.where, "-br", "link")
+        assert "pt-kept" in devices and "pt-more" not in devices
+    finally:
+        wall.rmdir()
+        card.close()
+        office.do("delete", "kept", "-f")
+
+
 def test_an_address_that_is_taken_leaves_no_port_behind(office, cards):
     taken = bytes.fromhex(office.port("left", "wire")["settings"]["mac"].replace(":", ""))
     one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
