@@ -12,7 +12,8 @@ enum {
     BITS = 8,
     BURST_OF_SECOND = 25, /* 40 ms of the rate */
     LEAST_BURST = 128 << 10,
-    /* A frame that says else is taken for this: what one owes must not hold all others up. */
+    /* A frame that says else is taken for this: what one owes must not hold all others up, and
+     * nothing goes for less than it is long. */
     LEAST_SEGMENT = 48,
     MOST_HEADERS = 128,
 };
@@ -25,10 +26,10 @@ static uint64_t wire_length(const struct net_frame *frame)
     if (offload->segmentation == NET_WHOLE || offload->segment_size == 0 ||
         frame->length <= offload->headers_length)
         return frame->length;
-    uint64_t payload = frame->length - offload->headers_length;
     uint64_t size = offload->segment_size < LEAST_SEGMENT ? LEAST_SEGMENT : offload->segment_size;
     uint64_t headers =
         offload->headers_length > MOST_HEADERS ? MOST_HEADERS : offload->headers_length;
+    uint64_t payload = frame->length - headers;
     return payload + (payload + size - 1) / size * headers;
 }
 
