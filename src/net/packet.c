@@ -16,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "net/headers.h"
 #include "net/inbox.h"
 #include "net/virtio_header.h"
@@ -38,6 +39,8 @@ struct packet {
     int fd;
     struct loop *loop;
     struct loop_watch *watch;
+    struct loop_timer *look; /* whether an interface that went down is deleted */
+    bool is_looking;
     struct net_port_user user;
     struct inbox inbox;
 };
@@ -47,11 +50,22 @@ static struct packet *packet_of(struct net_port *port)
     return (struct packet *)port;
 }
 
+/*
+ * The kernel tells that an interface goes down, and nothing when one that is down is deleted; that
+ * of a deleted one comes before the socket shows it. So such a one is looked at again and again.
+ */
+static void look_soon(struct packet *packet)
+{
+    if (!packet->is_looking)
+        loop_timer_set(packet->look, clock_monotonic_ns() + NS_PER_SECOND);
+    packet->is_looking = true;
+}
+
 /* ---- to the interface ---- */
 
 static unsigned packet_send(struct net_port *port, const struct net_frame *frames, unsigned count)
 {
-    const struct packet *packet = packet_of(port);
+    struct packet *packet = packet_of(port);
 
     for (unsigned i = 0; i < count; i++) {
         uint8_t header[VIRTIO_HEADER];
@@ -60,12 +74,15 @@ static unsigned packet_send(struct net_port *port, const struct net_frame *frame
         virtio_header_encode(&frames[i].offload, header);
         memcpy(iov + 1, frames[i].iov, frames[i].iov_count * sizeof(iov[0]));
         /* What it refuses (it is down, the frame is too large) is lost, as on a wire. */
-        if (sendmsg(packet->fd, &message, MSG_DONTWAIT) < 0 &&
-            (errno == EAGAIN || errno == ENOBUFS)) {
+        if (sendmsg(packet->fd, &message, MSG_DONTWAIT) >= 0)
+            continue;
+        if (errno == EAGAIN || errno == ENOBUFS) {
             if (packet->watch != NULL)
                 (void)loop_watch_modify(packet->watch, EPOLLIN | EPOLLOUT);
             return i;
         }
+        if (errno == ENETDOWN || errno == ENXIO)
+            look_soon(packet);
     }
     return count;
 }
@@ -118,7 +135,7 @@ static void add(struct inbox *inbox, size_t length, const uint8_t header[VIRTIO_
     inbox_add(inbox, 0, length + NET_VLAN_TAG, &offload);
 }
 
-static bool read_frame(const struct packet *packet, struct inbox *inbox)
+static bool read_frame(struct packet *packet, struct inbox *inbox)
 {
     uint8_t header[VIRTIO_HEADER] = {0};
     struct iovec iov[] = {{header, SHORT_HEADER},
@@ -128,6 +145,8 @@ static bool read_frame(const struct packet *packet, struct inbox *inbox)
         .msg_iov = iov, .msg_iovlen = 2, .msg_control = extra, .msg_controllen = sizeof(extra)};
     ssize_t length = recvmsg(packet->fd, &message, MSG_DONTWAIT);
 
+    if (length < 0 && errno == ENETDOWN)
+        look_soon(packet);
     if (length < 0)
         return false;
     if (length >= SHORT_HEADER + NET_ETHERNET && (message.msg_flags & MSG_TRUNC) == 0)
@@ -187,6 +206,32 @@ static void end(struct packet *packet)
     packet->user.link(packet->user.owner, false);
 }
 
+static bool is_up(const struct packet *packet)
+{
+    struct sockaddr_ll address = {0};
+    socklen_t length = sizeof(address);
+    struct ifreq request = {0};
+
+    if (getsockname(packet->fd, (struct sockaddr *)&address, &length) < 0)
+        return false;
+    request.ifr_ifindex = address.sll_ifindex;
+    return ioctl(packet->fd, SIOCGIFNAME, &request) == 0 &&
+           ioctl(packet->fd, SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) != 0;
+}
+
+static void look(void *owner)
+{
+    struct packet *packet = owner;
+
+    packet->is_looking = false;
+    if (packet->watch == NULL)
+        return;
+    if (is_gone(packet))
+        end(packet);
+    else if (!is_up(packet))
+        look_soon(packet);
+}
+
 static void event(void *owner, uint32_t events)
 {
     struct packet *packet = owner;
@@ -197,6 +242,7 @@ static void event(void *owner, uint32_t events)
             end(packet);
             return;
         }
+        look_soon(packet);
     }
     if ((events & EPOLLOUT) != 0) {
         await(packet);
@@ -255,6 +301,7 @@ static void packet_destroy(struct net_port *port)
     struct packet *packet = packet_of(port);
 
     packet_stop(port);
+    loop_timer_destroy(packet->look);
     inbox_destroy(&packet->inbox);
     (void)close(packet->fd);
     free(packet);
@@ -322,7 +369,10 @@ int packet_create(struct loop *loop, const char *interface, struct net_port **re
         return reason_set(reason, error, "network interface %s: %s", interface,
                           strerrordesc_np(-error));
     struct packet *packet = calloc(1, sizeof(*packet));
-    if (packet == NULL || inbox_create(&packet->inbox) < 0) {
+    if (packet == NULL || loop_timer_create(loop, look, packet, &packet->look) < 0 ||
+        inbox_create(&packet->inbox) < 0) {
+        if (packet != NULL)
+            loop_timer_destroy(packet->look);
         free(packet);
         return reason_set(reason, -ENOMEM, "out of memory");
     }

@@ -692,6 +692,70 @@ def test_tags_go_out_by_an_interface_and_come_in(office):
         office.do("delete", "world")
 
 
+SEND = """
+    import socket
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    s.bind(("w0", 0))
+    for tag in "88a80005", "81000005", "9100000581000005", "88a8000581000005", "":
+        s.send(bytes.fromhex("ffffffffffff020000000001" + tag + "88b5").ljust(60, b"\\7"))
+"""
+
+
+def test_only_tags_of_vlans_come_in_by_an_interface(office):
+    """Not a service's (802.1ad), nor two: the switch would take the frame for one of another VLAN, or of none."""
+    with neighbour(office) as there:
+        office.do("create", "world", "-k", "external", "-i", "w0")
+        office.do("port", "world", "trunk", "--trunk", "all")
+        office.do("port", "world", "access", "--vlan", "5")
+        cards = [Card(office, name, "world") for name in ("trunk", "access", "plain")]
+        sh("ip", "netns", "exec", there, sys.executable, "-c", textwrap.dedent(SEND))
+        came = [[frame[12:20].hex() for frame in card.frames() if frame[6:12] == b"\2\0\0\0\0\1"] for card in cards]
+        for card in cards:
+            card.close()
+        office.do("delete", "world")
+    assert came == [["8100000588b50707", "88b5070707070707"], ["88b5070707070707"], ["88b5070707070707"]]
+
+
+@pytest.mark.parametrize("down_first", [False, True])
+def test_an_interface_that_is_deleted_is_told_and_comes_again(office, down_first):
+    """The process does not spin meanwhile: others' frames go through it."""
+    spent = lambda: sum(map(int, pathlib.Path(f"/proc/{office.process()}/stat").read_text().split()[13:15]))
+    up = lambda: office.show("show", "world")["uplink"]
+
+    def comes(wanted, seconds):
+        deadline = time.monotonic() + seconds
+        while up() != wanted and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return up() == wanted
+    with neighbour(office) as there:
+        office.do("create", "world", "-k", "external", "-i", "w0")
+        try:
+            card = Card(office, "card", "world")
+            assert up()
+            if down_first:  # is no end: it may come up again
+                sh("ip", "-n", office.where, "link", "set", "w0", "down")
+                card.send((MANY + card.mac + bytes.fromhex("88b5")).ljust(60, b"\7"))
+                assert not comes(False, 2)
+            sh("ip", "-n", office.where, "link", "del", "w0")
+            assert comes(False, 10)
+            before, since = spent(), time.monotonic()
+            for _ in range(20):
+                card.send((MANY + card.mac + bytes.fromhex("88b5")).ljust(60, b"\7"))
+                time.sleep(0.1)
+            assert (spent() - before) / os.sysconf("SC_CLK_TCK") < 0.25 * (time.monotonic() - since)
+            assert office.port("card", "world")["connected"]
+            sh("ip", "-n", office.where, "link", "add", "w0", "type", "veth", "peer", "w0", "netns", there)
+            for where in office.where, there:
+                sh("ip", "-n", where, "link", "set", "w0", "up")
+            assert comes(True, 30)
+            card.settle()
+            sh("ip", "netns", "exec", there, sys.executable, "-c", textwrap.dedent(SEND))
+            assert [frame for frame in card.frames() if frame[12:14] == b"\x88\xb5"]
+            card.close()
+        finally:
+            office.do("delete", "world", "-f")
+
+
 class Away:
     """A guest and its neighbour."""
 
