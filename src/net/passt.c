@@ -21,6 +21,7 @@
 #include "base/cleanup.h"
 #include "net/headers.h"
 #include "net/inbox.h"
+#include "net/passt_end.h"
 
 enum {
     PREFIX = 4,
@@ -409,7 +410,7 @@ static void tell_end(const struct passt *passt, struct reason *reason)
         if (line[0] != '\0' && strstr(line, "syslog") == NULL)
             last = line;
     }
-    reason_fill(reason, "passt has ended: %s", last);
+    passt_end_tell(last, reason);
 }
 
 int passt_check(struct net_port *port, struct reason *reason)
