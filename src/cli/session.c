@@ -41,7 +41,7 @@ struct session {
     uint32_t window; /* bytes of input that the agent takes */
     bool input_open, started, raw;
     bool size_due;
-    int signal_due; /* 0: none */
+    int signal_due;   /* 0: none */
     unsigned endings; /* how often we were told to end */
     bool ended;
     int code;
@@ -256,8 +256,8 @@ static void take_signals(struct session *session)
 }
 
 /*
- * The guest's command gets it, if there is one yet; who insists gets away from a guest that does not
- * heed it.
+ * The guest's command gets it, if there is one yet; who insists gets away from a guest that does
+ * not heed it.
  */
 static void hear_signal(struct session *session)
 {
