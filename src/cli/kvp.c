@@ -1,10 +1,12 @@
 /* partita kvp: key-value pairs and network addresses of a guest. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "cli/order.h"
+#include "control/call.h"
 
 struct kvp_command {
     struct order_words words;
@@ -13,7 +15,8 @@ struct kvp_command {
     bool json, help, sets_addresses;
 };
 
-static const char *const pools[] = {"auto", "guest", "external", "auto-external", "auto-internal"};
+/* In the order in which a key is looked for: what the host set comes first. */
+static const char *const pools[] = {"external", "guest", "auto", "auto-external", "auto-internal"};
 enum { POOL_COUNT = sizeof(pools) / sizeof(pools[0]) };
 
 /* ---- options ---- */
@@ -84,7 +87,7 @@ static int take_word(void *command, const char *word)
 
 const struct cli_option kvp_options[] = {
     {"pool", 'p', CLI_WORDS, "POOL", "auto guest external auto-external auto-internal",
-     "which pairs (default external; list: all)", take_pool},
+     "which pairs (default: all; set and delete: external)", take_pool},
     {"addresses", 0, CLI_TEXT, "LIST", NULL, "ip: addresses to set, with semicolons between",
      take_addresses},
     {"masks", 0, CLI_TEXT, "LIST", NULL, "ip: their subnet masks", take_masks},
@@ -102,21 +105,23 @@ static void print_help(void)
                "       partita kvp NAME get KEY [OPTION]...\n"
                "       partita kvp NAME set KEY VALUE [OPTION]...\n"
                "       partita kvp NAME delete KEY [OPTION]...\n"
-               "       partita kvp NAME ip ADAPTER [OPTION]...\n"
+               "       partita kvp NAME ip [ADAPTER] [OPTION]...\n"
                "Read and write the key-value pairs that the guest of the running partition NAME\n"
                "keeps, and the addresses of its network cards.\n");
     cli_print_options(stdout, kvp_options);
     (void)puts("\n"
                "The pool auto is what the guest says of itself, as OSName; guest is written in\n"
-               "the guest, external by the host. ADAPTER is the address of a card to show, as\n"
-               "00:15:5D:00:00:01, and its id, as {GUID}, to set.\n"
+               "the guest, external by the host; get takes the first of external, guest, auto,\n"
+               "auto-external and auto-internal that has KEY. ADAPTER is the address of a card\n"
+               "to show, as 00:15:5d:00:00:01, and its id, as {GUID}, to set; when the partition\n"
+               "has one card, that is shown without.\n"
                "\n"
                "Exit codes: 0 done, 1 no such key, or the guest could not, 2 usage, 5 no such\n"
                "partition runs.\n"
                "\n"
                "Examples:\n"
                "  partita kvp web list\n"
-               "  partita kvp web get OSName --pool auto\n"
+               "  partita kvp web get OSName\n"
                "  partita kvp web set role frontend");
 }
 
@@ -182,14 +187,14 @@ static void print_field(const json_t *result, const char *title, const char *key
 {
     const char *text = json_string_value(json_object_get(result, key));
 
-    (void)printf("%-10s", title);
+    (void)printf("%-11s", title);
     order_print_text(text != NULL ? text : "");
     (void)putchar('\n');
 }
 
 static int print_addresses(const json_t *result)
 {
-    (void)printf("%-10s%s\n",
+    (void)printf("%-11s%s\n",
                  "DHCP:", json_is_true(json_object_get(result, "dhcp")) ? "yes" : "no");
     print_field(result, "Addresses:", "addresses");
     print_field(result, "Masks:", "masks");
@@ -198,16 +203,77 @@ static int print_addresses(const json_t *result)
     return 0;
 }
 
-static int perform(const struct kvp_command *command, const char *name)
+/* The first pool that has the key, when none was said. */
+static int get(struct kvp_command *command, const char *name)
 {
+    struct control_request *request = &command->request;
     struct control_reply reply;
-    int code = order_send("kvp", name, &command->request, &reply);
+    struct reason reason = {""};
+    int error = -ENOENT;
+    unsigned i = 0;
 
-    if (code == 0 && command->request.verb == CONTROL_KVP_GET) {
+    do {
+        if (command->pool == NULL)
+            (void)snprintf(request->pool, sizeof(request->pool), "%s", pools[i]);
+        if (i > 0)
+            control_reply_release(&reply);
+        error = control_call(name, request, ORDER_TIMEOUT_MS, &reply, &reason);
+    } while (error == -ENOENT && reply.error != 0 && command->pool == NULL && ++i < POOL_COUNT);
+    int code = error == 0 ? 0 : order_explain("kvp", error, &reply, &reason);
+    if (code == 0) {
         const char *value = json_string_value(json_object_get(reply.result, "value"));
         order_print_text(value != NULL ? value : "");
         (void)putchar('\n');
-    } else if (code == 0 && command->request.verb == CONTROL_IP_GET) {
+    }
+    control_reply_release(&reply);
+    return code;
+}
+
+/* Linux' daemon compares in capitals what the address of a card is, but not an id. */
+static int take_adapter(struct kvp_command *command, const char *word)
+{
+    char *adapter = command->request.adapter;
+    int code = take_text("ADAPTER", word, adapter, sizeof(command->request.adapter));
+
+    for (; code == 0 && word[0] != '{' && *adapter != '\0'; adapter++) {
+        if (*adapter >= 'a' && *adapter <= 'f')
+            *adapter = (char)(*adapter - 'a' + 'A');
+    }
+    return code;
+}
+
+/* The address of the partition's one card. */
+static int take_only_card(struct kvp_command *command, const char *name)
+{
+    const struct control_request request = {.verb = CONTROL_STATUS};
+    struct control_reply reply;
+    int code = order_send("kvp", name, &request, &reply);
+
+    if (code == 0 && reply.status.card_count == 1) {
+        code = take_adapter(command, reply.status.cards[0].mac);
+    } else if (code == 0) {
+        cli_error("kvp: %s has %zu network cards: NAME ip ADAPTER is wanted; 'partita status %s' "
+                  "shows them",
+                  name, reply.status.card_count, name);
+        code = CLI_EXIT_USAGE;
+    }
+    control_reply_release(&reply);
+    return code;
+}
+
+static int perform(struct kvp_command *command, const char *name)
+{
+    struct control_reply reply;
+
+    if (command->request.verb == CONTROL_KVP_GET)
+        return get(command, name);
+    if (command->request.verb == CONTROL_IP_GET && command->request.adapter[0] == '\0') {
+        int error = take_only_card(command, name);
+        if (error != 0)
+            return error;
+    }
+    int code = order_send("kvp", name, &command->request, &reply);
+    if (code == 0 && command->request.verb == CONTROL_IP_GET) {
         code = command->json ? order_print_json("kvp", json_incref(reply.result))
                              : print_addresses(reply.result);
     }
@@ -239,7 +305,7 @@ static int fill(struct kvp_command *command, enum control_verb verb)
                    command->pool != NULL ? command->pool : "external");
     if (verb == CONTROL_IP_GET) {
         request->verb = command->sets_addresses ? CONTROL_IP_SET : CONTROL_IP_GET;
-        return take_text("ADAPTER", words[2], request->adapter, sizeof(request->adapter));
+        return command->words.count > 2 ? take_adapter(command, words[2]) : 0;
     }
     if (verb != CONTROL_KVP_LIST)
         code = take_text("KEY", words[2], request->key, sizeof(request->key));
@@ -260,7 +326,11 @@ static int carry_out(struct kvp_command *command)
             "kvp: NAME, and list, get, set, delete or ip is wanted; try 'partita kvp --help'");
         return CLI_EXIT_USAGE;
     }
-    int code = order_check_words(&command->words, verbs[i].words, "kvp", verbs[i].usage);
+    /* The one card that there is need not be named to be shown. */
+    bool only_card =
+        verbs[i].verb == CONTROL_IP_GET && command->words.count == 2 && !command->sets_addresses;
+    int code =
+        only_card ? 0 : order_check_words(&command->words, verbs[i].words, "kvp", verbs[i].usage);
     if (code == 0)
         code = fill(command, verbs[i].verb);
     if (code != 0)

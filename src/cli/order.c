@@ -39,17 +39,21 @@ int order_check_words(const struct order_words *words, unsigned wanted, const ch
     return CLI_EXIT_USAGE;
 }
 
+int order_explain(const char *command, int error, const struct control_reply *reply,
+                  const struct reason *reason)
+{
+    cli_error("%s: %s", command, reason->text);
+    /* A refusal of the partition is none that says that there is no partition. */
+    return error == -ENOENT && reply->error == 0 ? CLI_EXIT_NO_PARTITION : CLI_EXIT_FAILED;
+}
+
 int order_send(const char *command, const char *name, const struct control_request *request,
                struct control_reply *ret)
 {
     struct reason reason = {""};
     int error = control_call(name, request, ORDER_TIMEOUT_MS, ret, &reason);
 
-    if (error == 0)
-        return 0;
-    cli_error("%s: %s", command, reason.text);
-    /* A refusal of the partition is none that says that there is no partition. */
-    return error == -ENOENT && ret->error == 0 ? CLI_EXIT_NO_PARTITION : CLI_EXIT_FAILED;
+    return error == 0 ? 0 : order_explain(command, error, ret, &reason);
 }
 
 int order_print_json(const char *command, json_t *value)

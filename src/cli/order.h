@@ -22,6 +22,9 @@ int order_check_words(const struct order_words *words, unsigned wanted, const ch
 /* Ask, and say what went wrong: 0, or an exit code after one line. The reply is to be released. */
 int order_send(const char *command, const char *name, const struct control_request *request,
                struct control_reply *ret);
+/* What control_call() brought, when it failed: an exit code after one line. */
+int order_explain(const char *command, int error, const struct control_reply *reply,
+                  const struct reason *reason);
 /* An absolute path of a file that is there; 0 or an exit code after one line. */
 int order_take_file(const char *command, const char *file, char *ret);
 

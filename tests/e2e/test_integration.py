@@ -14,7 +14,7 @@ import pytest
 from test_hyperv import MIB, PROMPT, Debian, quick
 
 NAME = "ic"
-FAILED, USAGE = 1, 2
+FAILED, USAGE, NO_PARTITION = 1, 2, 5
 SERVICES = ["heartbeat", "shutdown", "timesync", "kvp", "vss", "fcopy"]
 VERSIONS = {"heartbeat": "3.0", "shutdown": "3.2", "timesync": "4.0", "kvp": "4.0", "vss": "5.0", "fcopy": "1.1"}
 GUEST_SECONDS = 120  # how long a guest may take to see what has happened
@@ -109,6 +109,20 @@ def test_the_guest_tells_of_itself(guest, host):
     assert host.do("kvp", NAME, "get", "ProcessorArchitecture", "-p", "auto") == "x86_64\n"
 
 
+def test_a_key_is_looked_for_in_all_pools(guest, host):
+    assert host.do("kvp", NAME, "get", "ProcessorArchitecture") == "x86_64\n"
+    assert "no such key" in host.refused("kvp", NAME, "get", "ProcessorArchitecture", "--pool", "external")
+    assert "no such key" in host.refused("kvp", NAME, "get", "nothing")
+    host.do("kvp", NAME, "set", "role", "guest's", "--pool", "guest")
+    assert host.do("kvp", NAME, "get", "role") == "guest's\n"
+    host.do("kvp", NAME, "set", "role", "host's")
+    assert host.do("kvp", NAME, "get", "role") == "host's\n"
+    host.do("kvp", NAME, "delete", "role", "--pool", "guest")
+    host.do("kvp", NAME, "delete", "role")
+    assert "no such key" in host.refused("kvp", NAME, "get", "role")
+    assert host.order("kvp", "nobody", "get", "role").returncode == NO_PARTITION
+
+
 @pytest.mark.parametrize("pool,file", [("external", 0), ("guest", 1)])
 def test_pairs_are_set_read_and_deleted(guest, host, pool, file):
     host.do("kvp", NAME, "set", "role", "früh = spät", "--pool", pool)
@@ -129,9 +143,17 @@ def test_addresses_are_read(guest, host):
               "ip address add 10.9.8.7/24 dev probe")
     if guest.run("ip -br link show probe 2>&1 | cut -c1-5") != "probe":
         pytest.skip("this kernel makes no network card")
-    told = json.loads(host.do("kvp", NAME, "ip", "02:00:00:00:00:AA", "--json"))
+    assert host.do("kvp", NAME, "ip", "02:00:00:00:00:AA") == host.do("kvp", NAME, "ip", "02:00:00:00:00:aa")
+    told = json.loads(host.do("kvp", NAME, "ip", "02:00:00:00:00:aa", "--json"))
     assert "10.9.8.7" in told["addresses"] and "255.255.255.0" in told["masks"] and not told["dhcp"]
     assert "could not" in host.refused("kvp", NAME, "ip", "{00000000-0000-0000-0000-000000000000}", "--dhcp")
+
+
+def test_the_one_card_needs_no_name(guest, host):
+    cards = json.loads(host.do("status", NAME, "--json"))["cards"]
+    assert len(cards) == 1
+    shown = host.do("kvp", NAME, "ip")
+    assert re.search(r"^Addresses: ", shown, re.M) and shown == host.do("kvp", NAME, "ip", cards[0]["mac"])
 
 
 # ---- time ----
