@@ -5,10 +5,12 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/request.h"
 #include "agent/session.h"
 #include "agent/tree.h"
+#include "agent/users.h"
 #include "base/cleanup.h"
 
 enum { PATIENCE_MS = 10000, CODE_COPY = 1, CODE_PROTOCOL = 125, MODE_BITS = 07777 };
@@ -48,6 +50,17 @@ static void serve_exec(int fd, struct frame_reader *reader, const struct frame *
         session_run(fd, reader, request);
 }
 
+/* Where a path begins that does not begin at the top: as of commands, in root's home. */
+static void enter_home(void)
+{
+    struct user user;
+    struct reason reason = {""};
+
+    /* Without one, it is the top, where we are. */
+    if (users_find("", "", &user, &reason) == 0 && chdir(user.home) < 0)
+        return;
+}
+
 static void serve_get(int fd, struct frame_reader *reader, const struct frame *frame)
 {
     struct tree_peer peer = {.fd = fd, .reader = reader};
@@ -61,6 +74,7 @@ static void serve_get(int fd, struct frame_reader *reader, const struct frame *f
         return;
     }
     (void)snprintf(path, sizeof(path), "%s", request.path); /* the reader's goes */
+    enter_home();
     if (tree_send(&peer, path, &reason) < 0)
         fail(fd, reader, CODE_COPY, reason.text);
 }
@@ -81,7 +95,9 @@ static void serve_put(int fd, struct frame_reader *reader, const struct frame *f
         fail(fd, reader, CODE_PROTOCOL, why_not(error));
         return;
     }
-    const struct tree_target target = {request.path, request.name, MODE_BITS};
+    const struct tree_target target = {
+        .path = request.path, .name = request.name, .mode_mask = MODE_BITS};
+    enter_home();
     if (frame_write(fd, FRAME_STARTED, NULL, 0) < 0)
         return;
     if (tree_receive(&peer, &target, &reason) < 0)

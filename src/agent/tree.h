@@ -26,6 +26,7 @@ struct tree_target {
     const char *path;
     const char *name;   /* in it, when it is a folder; "": the root's contents go there */
     uint32_t mode_mask; /* permission bits that may be given */
+    int stream;         /* 0: none; else it gets the bytes of the one file, and nothing is made */
 };
 /* Up to DONE. */
 int tree_receive(struct tree_peer *peer, const struct tree_target *target, struct reason *reason);

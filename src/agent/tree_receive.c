@@ -193,6 +193,17 @@ static int begin_file(struct receiver *receiver, int *folder, const char *name)
     return 0;
 }
 
+/* One file goes into a stream, and nothing else. */
+static int begin_stream(struct receiver *receiver, const struct entry *entry)
+{
+    if (entry->kind != ENTRY_FILE || entry->path[0] != '\0')
+        return failed(receiver, "", -EISDIR);
+    receiver->direct = true;
+    receiver->so_far = (struct file_end){0};
+    receiver->fd = fcntl(receiver->target.stream, F_DUPFD_CLOEXEC, 0);
+    return receiver->fd < 0 ? failed(receiver, "", -errno) : 0;
+}
+
 static int take_entry(struct receiver *receiver, const struct frame *frame)
 {
     struct entry entry;
@@ -207,6 +218,8 @@ static int take_entry(struct receiver *receiver, const struct frame *frame)
      */
     if (entry.path[0] == '\0' && entry.kind == ENTRY_LINK)
         return failed(receiver, "", -EPROTO);
+    if (receiver->target.stream != 0)
+        return begin_stream(receiver, &entry);
     if (entry.path[0] == '\0')
         error = find_place(receiver, entry.kind);
     if (error == 0)

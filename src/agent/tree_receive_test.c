@@ -90,7 +90,7 @@ static void *send_path(void *path)
 static int receive(const char *path, const char *name)
 {
     struct tree_peer peer = {.fd = ends[1], .reader = &readers[1]};
-    const struct tree_target target = {path, name, 0777};
+    const struct tree_target target = {.path = path, .name = name, .mode_mask = 0777};
     return tree_receive(&peer, &target, &reason);
 }
 
@@ -340,6 +340,48 @@ static void a_folder_goes_where_the_user_says_though_that_is_a_link(void **state
     assert_file("victim/a", "a");
 }
 
+/* ---- into a stream ---- */
+
+static int receive_stream(const char *path)
+{
+    struct tree_peer peer = {.fd = ends[1], .reader = &readers[1]};
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd > 0);
+    const struct tree_target target = {.path = "stream", .stream = fd};
+    int error = tree_receive(&peer, &target, &reason);
+    (void)close(fd);
+    return error;
+}
+
+static void a_file_goes_into_a_stream(void **state)
+{
+    (void)state;
+    put_file("");
+    assert_int_equal(frame_write(ends[0], FRAME_DONE, NULL, 0), 0);
+    assert_int_equal(receive_stream("out"), 0);
+    assert_file("out", "evil");
+}
+
+static void only_one_file_goes_into_a_stream(void **state)
+{
+    (void)state;
+    put_entry(ENTRY_DIRECTORY, "", "");
+    assert_int_equal(receive_stream("out"), -EISDIR);
+    put_file("");
+    put_file("x");
+    assert_int_equal(receive_stream("out"), -EISDIR);
+    assert_file("out", "evil");
+}
+
+static void a_stream_is_told_of_a_wrong_checksum(void **state)
+{
+    (void)state;
+    put_entry(ENTRY_FILE, "", "");
+    assert_int_equal(frame_write(ends[0], FRAME_DATA_BYTES, "data", 4), 0);
+    put_end(4, 1);
+    assert_int_equal(receive_stream("out"), -EBADMSG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +401,9 @@ int main(void)
         TEST(a_link_in_place_of_what_was_asked_for_is_refused),
         TEST(a_folder_does_not_go_where_a_link_of_its_name_leads),
         TEST(a_folder_goes_where_the_user_says_though_that_is_a_link),
+        TEST(a_file_goes_into_a_stream),
+        TEST(only_one_file_goes_into_a_stream),
+        TEST(a_stream_is_told_of_a_wrong_checksum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

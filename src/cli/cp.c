@@ -29,6 +29,8 @@ struct cp_command {
     bool quiet, help;
 };
 
+#define STANDARD_OUTPUT "-"
+
 /* One side of the copy. */
 struct side {
     char name[CONTROL_NAME_SIZE]; /* "": the host */
@@ -46,6 +48,14 @@ static int take_quiet(void *command, const char *value)
 {
     (void)value;
     ((struct cp_command *)command)->quiet = true;
+    return 0;
+}
+
+/* As others have it; there is nothing to switch. */
+static int take_recursive(void *command, const char *value)
+{
+    (void)command;
+    (void)value;
     return 0;
 }
 
@@ -68,6 +78,8 @@ static int take_word(void *command, const char *word)
 
 const struct cli_option cp_options[] = {
     {"quiet", 'q', CLI_FLAG, NULL, NULL, "no progress on a terminal", take_quiet},
+    {"recursive", 'r', CLI_FLAG, NULL, NULL, "changes nothing: folders are copied anyway",
+     take_recursive},
     {"wait", 0, CLI_TEXT, "SECONDS", NULL, "so long, for a guest that still boots", take_wait},
     {"help", 'h', CLI_FLAG, NULL, NULL, "this text", take_help},
     {0},
@@ -83,14 +95,16 @@ static void print_cp_help(void)
     (void)puts("\n"
                "What goes to a folder that is there gets its old name in it; with SOURCE/. only\n"
                "the contents of a folder go. A path of the host with a colon begins with ./ or\n"
-               "/.\n"
+               "/; a path of the guest that does not begin with / is one in root's home. As\n"
+               "DESTINATION of a file, - is standard output.\n"
                "\n"
                "Exit codes: 0 copied, 1 a file cannot be read or written, 2 usage, 5 no such\n"
                "partition runs, 125 no connection to the guest.\n"
                "\n"
                "Examples:\n"
                "  partita cp site.conf web:/etc/nginx/conf.d/\n"
-               "  partita cp web:/var/log/syslog .");
+               "  partita cp web:/var/log/syslog .\n"
+               "  partita cp web:/etc/hostname -");
 }
 
 /* ---- where from, where to ---- */
@@ -196,11 +210,24 @@ static int copy_out(struct tree_peer *peer, const struct side *from, const struc
 
     name_of(from->path, name);
     mode_t masked = umask(0);
-    const struct tree_target target = {to->path, name, HOST_MODES & ~masked};
+    struct tree_target target = {.path = to->path, .name = name, .mode_mask = HOST_MODES & ~masked};
 
     (void)umask(masked); /* there is no other way to ask for it */
+    if (strcmp(to->path, STANDARD_OUTPUT) == 0)
+        target = (struct tree_target){.path = "standard output", .stream = STDOUT_FILENO};
     int error = send_request(peer, FRAME_GET, from->path, "", reason);
     return error == 0 ? tree_receive(peer, &target, reason) : error;
+}
+
+/* Whose file it is that made trouble: what the guest says begins with its path. */
+static void complain(int error, const struct side *guest, const struct reason *reason)
+{
+    bool of_path = strncmp(reason->text, guest->path, strlen(guest->path)) == 0;
+
+    if (error == -EREMOTEIO)
+        cli_error("cp: %s:%s%s", guest->name, of_path ? "" : " ", reason->text);
+    else
+        cli_error("cp: %s", reason->text);
 }
 
 static int copy(const struct cp_command *command, const struct side *from, const struct side *to)
@@ -216,7 +243,8 @@ static int copy(const struct cp_command *command, const struct side *from, const
         cli_error("cp: %s: %s", from->path, strerrordesc_np(errno));
         return EXIT_COPY;
     }
-    int code = guest_connect("cp", inward ? to->name : from->name, command->wait_seconds, &fd);
+    const struct side *guest = inward ? to : from;
+    int code = guest_connect("cp", guest->name, command->wait_seconds, &fd);
     if (code != 0)
         return code;
     auto_free struct frame_reader *reader = calloc(1, sizeof(*reader));
@@ -224,13 +252,13 @@ static int copy(const struct cp_command *command, const struct side *from, const
         return GUEST_EXIT_FAILED;
     peer.reader = reader;
     peer.fd = fd;
-    if (!command->quiet && isatty(STDERR_FILENO) == 1)
+    if (!command->quiet && isatty(STDERR_FILENO) == 1 && strcmp(to->path, STANDARD_OUTPUT) != 0)
         peer.progress = show_progress;
     /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): auto_free */
     int error = inward ? copy_in(&peer, from, to, &reason) : copy_out(&peer, from, to, &reason);
     end_progress(&progress);
     if (error < 0)
-        cli_error("cp: %s", reason.text);
+        complain(error, guest, &reason);
     return error < 0 ? EXIT_COPY : 0;
 }
 
@@ -254,6 +282,10 @@ int cp_main(int argc, char **argv)
     if ((from.name[0] != '\0') == (to.name[0] != '\0') || from.path[0] == '\0' ||
         to.path[0] == '\0') {
         cli_error("cp: one side is to be NAME:PATH, the other a path of the host");
+        return CLI_EXIT_USAGE;
+    }
+    if (from.name[0] == '\0' && strcmp(from.path, STANDARD_OUTPUT) == 0) {
+        cli_error("cp: '-' is standard output, and no SOURCE; a file of that name is './-'");
         return CLI_EXIT_USAGE;
     }
     return copy(&command, &from, &to);

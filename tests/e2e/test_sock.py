@@ -529,14 +529,36 @@ def test_names_as_docker_has_them(call, execute, tmp_path):
 
 
 @pytest.mark.parametrize("words, text", [
-    (["SOURCE", "NAME:/nope/x"], "No such file"), (["SOURCE", "NAME:/nope/"], "No such file"),
-    (["NAME:/nope", "."], "/nope: No such file"), (["/nope", "NAME:/tmp"], "/nope: No such file"),
-    (["NAME:/etc", "SOURCE"], "Not a directory"), (["SOURCE", "NAME:/proc/x"], "/proc/x")])
+    (["SOURCE", "NAME:/nope/x"], "NAME:/nope/x: No such file"), (["SOURCE", "NAME:/nope/"], "NAME:/nope/: No such file"),
+    (["NAME:/nope", "."], "NAME:/nope: No such file"), (["/nope", "NAME:/tmp"], "/nope: No such file"),
+    (["NAME:/etc", "SOURCE"], "SOURCE: Not a directory"), (["SOURCE", "NAME:/proc/x"], "NAME:/proc/x"),
+    (["NAME:nope", "."], "NAME:nope: No such file"), (["NAME:/etc", "-"], "standard output: Is a directory")])
 def test_copies_that_cannot_be(call, tmp_path, words, text):
     (tmp_path / "source").write_text("x")
-    words = [word.replace("NAME", NAME).replace("SOURCE", str(tmp_path / "source")) for word in words]
+    *words, text = (word.replace("NAME", NAME).replace("SOURCE", str(tmp_path / "source")) for word in [*words, text])
     done = call("cp", *words)
-    assert done.returncode == 1 and re.fullmatch(rf"partita: cp: .*{text}.*\n", done.stderr.decode())
+    assert done.returncode == 1 and re.fullmatch(rf"partita: cp: {text}.*\n", done.stderr.decode())
+    assert done.stdout == b""
+
+
+def test_a_relative_path_of_the_guest_is_in_roots_home(call, execute, tmp_path):
+    (tmp_path / "source").write_text("x")
+    assert call("cp", "-r", tmp_path / "source", f"{NAME}:relative").returncode == 0
+    assert execute("cat", "/root/relative") == b"x"
+    assert call("cp", f"{NAME}:relative", tmp_path / "back").returncode == 0
+    assert (tmp_path / "back").read_text() == "x"
+    execute("rm", "/root/relative")
+
+
+def test_a_file_goes_to_standard_output(partita, call, execute, tmp_path):
+    done = call("cp", f"{NAME}:/etc/passwd", "-", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"") and done.stdout == execute("cat", "/etc/passwd")
+    with open(tmp_path / "file", "wb") as file:
+        file.write(b"before ")
+        file.flush()
+        assert subprocess.run([partita, "cp", f"{NAME}:/etc/hostname", "-"], stdout=file, check=False).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b"before " + execute("cat", "/etc/hostname")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(call, execute, tmp_path):

@@ -58,6 +58,7 @@ MISTAKES = [
     (["cp", "x:a", "y:b"], USAGE, "one side is to be NAME:PATH"),
     (["cp", "./x:a", "b"], USAGE, "one side is to be NAME:PATH"),
     (["cp", "x:", "b"], USAGE, "one side is to be NAME:PATH"),
+    (["cp", "-", "x:b"], USAGE, "'-' is standard output, and no SOURCE"),
     (["host", "--jsno"], USAGE, "did you mean --json"),
     (["help", "rnu"], USAGE, "did you mean run"),
 ]
