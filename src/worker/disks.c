@@ -7,9 +7,12 @@
 #include "worker/disks.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/loop.h"
 #include "disk/disk.h"
@@ -140,6 +143,17 @@ static void free_place(struct place *place)
     *place = (struct place){0};
 }
 
+/* Who is told of it may stand in another folder. */
+static char *absolute(const char *path)
+{
+    auto_free char *folder = path[0] != '/' ? get_current_dir_name() : NULL;
+    char *ret = NULL;
+
+    if (folder == NULL)
+        return strdup(path);
+    return asprintf(&ret, "%s/%s", folder, path) < 0 ? NULL : ret;
+}
+
 /* Open the file of a place that is taken. */
 static int fill_place(struct disks *disks, const struct worker_disk *disk,
                       struct machine_disk *placed, struct reason *reason)
@@ -151,7 +165,7 @@ static int fill_place(struct disks *disks, const struct worker_disk *disk,
     placed->serial = disk->serial;
     if (disk->path == NULL)
         return 0;
-    place->path = strdup(disk->path);
+    place->path = absolute(disk->path);
     if (place->path == NULL)
         return reason_set(reason, -ENOMEM, "out of memory");
     int error = open_disk(disks, disk, &place->disk, reason);

@@ -289,6 +289,19 @@ static void what_is_told_is_what_is_there_by_place(void **state)
     control_reply_release(&reply);
 }
 
+static void a_file_is_told_by_its_whole_path(void **state)
+{
+    struct control_reply reply = {.kind = CONTROL_REPLY_STATUS};
+    (void)state;
+    assert_int_equal(chdir(folder), 0);
+    (void)add(strrchr(image, '/') + 1);
+    assert_int_equal(disks_open(&config, loop, &disks, &why), 0);
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(disks_describe(disks, &reply.status), 0);
+    assert_string_equal(reply.status.disks[0].path, image);
+    control_reply_release(&reply);
+}
+
 static void a_missing_file_is_named(void **state)
 {
     (void)state;
@@ -500,6 +513,7 @@ int main(void)
         DISKS_TEST(a_place_is_given_once),
         DISKS_TEST(images_are_writable_unless_asked),
         DISKS_TEST(what_is_told_is_what_is_there_by_place),
+        DISKS_TEST(a_file_is_told_by_its_whole_path),
         DISKS_TEST(a_missing_file_is_named),
         RUNNING_TEST(attached_disk_finds_a_place_and_is_told_of),
         RUNNING_TEST(refused_attach_leaves_nothing_behind),
