@@ -1,10 +1,14 @@
 """Wrong usage: one line that says what is wrong, and the documented exit status."""
+import ast
 import os
+import pathlib
 import re
 
 import pytest
 
 import images
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 USAGE, IMAGE, REFUSED = 2, 3, 4
 
@@ -98,12 +102,38 @@ def test_help_of_a_command_has_options_and_examples(run, command):
 
 
 def test_manual_names_every_option(run):
-    import pathlib
-    manual = (pathlib.Path(__file__).parents[2] / "man/partita-run.1.scd").read_text()
+    manual = (ROOT / "man/partita-run.1.scd").read_text()
     options = re.findall(r"^ .*?--([a-z-]+)", run("run", "--help").stdout.split("\n^]")[0], re.M)
     assert len(options) > 10
     for option in options:
         assert f"*--{option}*" in manual
+
+
+def manual_pages():
+    """Each page's name, and the other commands by whose names it is found: the table of man/meson.build."""
+    table = re.search(r"pages = (\{.*?\n\})", (ROOT / "man/meson.build").read_text(), re.S)[1]
+    return ast.literal_eval(table)
+
+
+def test_each_command_has_a_page(run):
+    commands = set(re.findall(r"^  ([a-z-]+) ", run("help").stdout, re.M)) - {"help", "version"}
+    assert {"run", "status", "send-key", "cp"} <= commands
+    found, readme = set(), (ROOT / "README.md").read_text()
+    for page, others in manual_pages().items():
+        names = (ROOT / f"man/{page}.1.scd").read_text().split("# NAME\n\n")[1].split(" - ")[0].split(", ")
+        assert {f"partita-{other}" for other in others} == set(names) - {page}, page
+        assert f"{page}(1)" in readme
+        found |= {name.removeprefix("partita-") for name in names}
+    assert commands == found - {"partita"}
+
+
+def test_examples_of_the_manual_have_lines_of_their_own():
+    for page in manual_pages():
+        examples = re.search(r"# EXAMPLES\n(.*?)\n# ", (ROOT / f"man/{page}.1.scd").read_text(), re.S)[1]
+        blocks = examples.split("```\n")
+        assert not re.search(r"^\t|\+\+$", examples, re.M), page  # scdoc would join or fill them
+        assert all("partita" not in prose for prose in blocks[::2]), page
+        assert max(map(len, "".join(blocks[1::2]).splitlines())) <= 69, page  # 80 columns, indented
 
 
 def test_version(run):
