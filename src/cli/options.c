@@ -171,7 +171,7 @@ int cli_parse_words(const struct cli_option *options, int argc, char **argv, voi
             return code;
     }
     if (optind < argc) {
-        cli_error("%s: '%s' is not an option; try 'partita %s --help'", argv[0], argv[optind],
+        cli_error("%s: '%s' is one word too many; try 'partita %s --help'", argv[0], argv[optind],
                   argv[0]);
         return CLI_EXIT_USAGE;
     }

@@ -453,9 +453,18 @@ const struct cli_option run_options[] = {
     {0},
 };
 
+/* The word that people leave an option out for is a disk's. */
+static int take_word(void *command, const char *word)
+{
+    (void)command;
+    cli_error("run: '%s' is one word too many; did you mean --disk %s?", word, word);
+    return CLI_EXIT_USAGE;
+}
+
 static void print_help(void)
 {
-    (void)puts("Usage: partita run --kernel FILE [OPTION]...\n"
+    (void)puts("Usage: partita run --disk FILE [OPTION]...\n"
+               "       partita run --kernel FILE [OPTION]...\n"
                "Boot a guest in this process; its serial port is this terminal.\n");
     cli_print_options(stdout, run_options);
     (void)puts("\n"
@@ -468,6 +477,7 @@ static void print_help(void)
                "with --debug-exit, what the guest said.\n"
                "\n"
                "Examples:\n"
+               "  partita run --disk root.vhdx -m 1G -c 2 --name web\n"
                "  partita run -k vmlinuz -i initrd.img -a 'console=ttyS0' -m 1G -c 2\n"
                "  partita run -k memtest.bin -m 64M\n"
                "  partita run -k test.flat --debug-exit --test-devices </dev/null");
@@ -544,7 +554,7 @@ int run_main(int argc, char **argv)
             },
     };
 
-    int code = cli_parse(run_options, argc, argv, &run);
+    int code = cli_parse_words(run_options, argc, argv, &run, take_word);
     if (code == 0 && run.help)
         print_help();
     else if (code == 0)

@@ -84,7 +84,7 @@ def test_files(complete, tmp_path):
 
 def test_every_option_is_offered(complete, run):
     import re
-    listed = re.findall(r"^ .*?(--[a-z-]+)", run("run", "--help").stdout.split("\n^]")[0], re.M)
+    listed = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", run("run", "--help").stdout.split("\n^]")[0], re.M)
     assert complete("run", "--") == listed
 
 

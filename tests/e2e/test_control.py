@@ -135,7 +135,7 @@ MISTAKES = [
     (["status", "a", "b"], USAGE, "one word too many"),
     (["status", "a/b"], FAILED, "a name has up to"),
     (["status", "nobody"], NO_PARTITION, "no partition named nobody runs"),
-    (["list", "web"], USAGE, "not an option"),
+    (["list", "web"], USAGE, "'web' is one word too many"),
     (["attach", "web"], USAGE, "NAME FILE is wanted"),
     (["attach", "web", "/nonexistent"], FILE, "/nonexistent: No such file"),
     (["attach", "web", "/dev/null", "--at", "1"], USAGE, "as 0:3"),

@@ -23,7 +23,10 @@ MISTAKES = [
     (["run", "-z"], USAGE, "unknown option '-z'"),
     (["run", "--kernel"], USAGE, "needs a value"),
     (["run", "--no-reboot=yes"], USAGE, "takes no value"),
-    (["run", "-k", "x", "word"], USAGE, "'word' is not an option"),
+    (["run", "-k", "x", "word"], USAGE, "'word' is one word too many"),
+    (["run", "root.vhdx"], USAGE, "'root.vhdx' is one word too many; did you mean --disk root.vhdx?"),
+    (["run", "root.vhdx", "-m", "1G"], USAGE, "did you mean --disk root.vhdx?"),
+    (["host", "word"], USAGE, "'word' is one word too many"),
     (["run", "-k", "x", "--memory", "lots"], USAGE, "512M or 2G"),
     (["run", "-k", "x", "--memory", ""], USAGE, "512M or 2G"),
     (["run", "-k", "x", "--memory", "-1M"], USAGE, "512M or 2G"),
@@ -99,6 +102,12 @@ def test_help_of_a_command_has_options_and_examples(run, command):
     assert f"Usage: partita {command}" in done.stdout and "Examples:" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert run("help", command).stdout == done.stdout
+
+
+def test_help_of_run_begins_with_a_disk(run):
+    shown = run("run", "--help").stdout
+    assert re.search(r"^Usage: partita run --disk FILE .*\n +partita run --kernel FILE ", shown)
+    assert re.search(r"^  partita run --disk ", shown, re.M)
 
 
 def test_manual_names_every_option(run):
