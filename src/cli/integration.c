@@ -15,6 +15,20 @@ struct integration_command {
 
 #define SERVICES "heartbeat shutdown timesync kvp vss fcopy"
 
+/* Is it one of the words? */
+static bool is_service(const char *word)
+{
+    size_t length = strlen(word);
+
+    for (const char *at = SERVICES; *at != '\0'; at += strspn(at, " ")) {
+        size_t end = strcspn(at, " ");
+        if (end == length && memcmp(at, word, length) == 0)
+            return true;
+        at += end;
+    }
+    return false;
+}
+
 static int take_service(struct integration_command *command, const char *service, bool enabled)
 {
     struct control_request *request = &command->request;
@@ -23,14 +37,14 @@ static int take_service(struct integration_command *command, const char *service
         cli_error("integration: one service is switched at a time");
         return CLI_EXIT_USAGE;
     }
+    if (!is_service(service)) {
+        cli_error("integration: no service '%s'; the services are " SERVICES, service);
+        return CLI_EXIT_USAGE;
+    }
     request->verb = CONTROL_INTEGRATION_SET;
     request->enabled = enabled;
-    if (strlen(service) < sizeof(request->service))
-        memcpy(request->service, service, strlen(service) + 1);
-    if (strlen(service) < sizeof(request->service))
-        return 0;
-    cli_error("integration: no service '%s'", service);
-    return CLI_EXIT_USAGE;
+    (void)snprintf(request->service, sizeof(request->service), "%s", service);
+    return 0;
 }
 
 static int take_enable(void *command, const char *value)

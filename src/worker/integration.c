@@ -109,13 +109,24 @@ void perform_integration_set(void *owner, const struct control_request *request,
 
 /* ---- shutdown ---- */
 
+static const char *why_no_service(const struct integration *services)
+{
+    struct ic_report report;
+
+    if (services == NULL)
+        return "a guest without Hyper-V has no shutdown service";
+    ic_describe(services->ic[INTEGRATION_SHUTDOWN], &report);
+    return report.enabled ? "the guest has not opened its shutdown service, or not yet"
+                          : "the shutdown service is disabled";
+}
+
 static void press_power_button(const struct verbs *verbs, struct serve_call *call)
 {
     if (machine_press_power_button(verbs->machine))
         answer_with(call, json_pack("{s:s}", "by", "power button"));
     else
-        serve_refuse(call, -EAGAIN,
-                     "the guest has no shutdown service, nor does it listen to its power button");
+        serve_refuse(call, -EAGAIN, "%s; nor does the guest listen to its power button",
+                     why_no_service(machine_integration(verbs->machine)));
 }
 
 static void shutdown_answered(void *owner, int error, const struct reason *reason)

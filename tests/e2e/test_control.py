@@ -81,8 +81,12 @@ def test_power_button_that_nobody_hears_is_told_of(run, start):
     start("web")
     done = run("stop", "web")
     assert done.returncode == FAILED
-    assert done.stderr == ("partita: stop: web: the guest has no shutdown service, nor does it listen to its power "
-                           "button\n")
+    assert done.stderr == ("partita: stop: web: the guest has not opened its shutdown service, or not yet; nor does "
+                           "the guest listen to its power button\n")
+    assert run("integration", "web", "--disable", "shutdown").returncode == 0
+    assert "the shutdown service is disabled; nor does" in run("stop", "web").stderr
+    start("plain", "--no-hyperv")
+    assert "a guest without Hyper-V has no shutdown service; nor does" in run("stop", "plain").stderr
 
 
 def test_a_name_is_taken_once(run, start, image):

@@ -279,7 +279,6 @@ def test_services_come_and_go(guest, host):
             host.wait_for(service, "negotiating|running")
             guest.run(f"systemctl reset-failed; systemctl restart hv-{service}-daemon")
         host.wait_for(service, "running")
-    assert "no integration service" in host.refused("integration", NAME, "--enable", "telepathy")
 
 
 def test_a_daemon_that_is_missing_is_named(guest, host):

@@ -66,6 +66,10 @@ MISTAKES = [
     (["cp", "./x:a", "b"], USAGE, "one side is to be NAME:PATH"),
     (["cp", "x:", "b"], USAGE, "one side is to be NAME:PATH"),
     (["cp", "-", "x:b"], USAGE, "'-' is standard output, and no SOURCE"),
+    (["integration", "web", "--disable", "nosuch"], USAGE,
+     "no service 'nosuch'; the services are heartbeat shutdown timesync kvp vss fcopy"),
+    (["integration", "web", "--enable", "heart"], USAGE, "no service 'heart'"),
+    (["integration", "web", "--enable", ""], USAGE, "no service ''"),
     (["host", "--jsno"], USAGE, "did you mean --json"),
     (["help", "rnu"], USAGE, "did you mean run"),
 ]
