@@ -108,7 +108,7 @@ static void list_answer(struct listing *listing, const char *name,
         return;
     }
     (void)printf("%-20s %-12s %5u %8s %10s\n", name, status->state, status->cpus,
-                 size_text(status->memory).text, time_text(status->uptime_ns).text);
+                 size_text(status->assigned).text, time_text(status->uptime_ns).text);
 }
 
 static void list_silent(struct listing *listing, const char *name)
@@ -221,8 +221,10 @@ static void print_status(const char *name, const struct control_status *status)
 {
     (void)printf("Name:    %s\nState:   %s\nProcess: %" PRIu64 "\nEngine:  %s\nCPUs:    %u\n", name,
                  status->state, status->pid, status->engine, status->cpus);
-    (void)printf("Memory:  %s\nUptime:  %s\n", size_text(status->memory).text,
-                 time_text(status->uptime_ns).text);
+    (void)printf("Memory:  %s", size_text(status->assigned).text);
+    if (status->assigned != status->memory)
+        (void)printf(" (%s at the start)", size_text(status->memory).text);
+    (void)printf("\nUptime:  %s\n", time_text(status->uptime_ns).text);
     if (status->vmbus[0] != '\0')
         (void)printf("VMBus:   version %s, %u open channels\n", status->vmbus, status->channels);
     else

@@ -53,12 +53,13 @@ json_t *control_status_json(const struct control_status *status)
             return NULL;
         }
     }
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:s, s:i, s:s, s:o, s:o}", "state",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:i, s:s, s:i, s:s, s:o, s:o}", "state",
                      status->state, "engine", status->engine, "pid", (json_int_t)status->pid,
                      "uptime_ns", (json_int_t)status->uptime_ns, "memory",
-                     (json_int_t)status->memory, "cpus", (int)status->cpus, "vmbus", status->vmbus,
-                     "channels", (int)status->channels, "heartbeat", status->heartbeat, "disks",
-                     disks, "cards", control_cards_json(status));
+                     (json_int_t)status->memory, "assigned", (json_int_t)status->assigned, "cpus",
+                     (int)status->cpus, "vmbus", status->vmbus, "channels", (int)status->channels,
+                     "heartbeat", status->heartbeat, "disks", disks, "cards",
+                     control_cards_json(status));
 }
 
 static const char *code_of(int error)
@@ -174,20 +175,24 @@ static int take_disks(const json_t *array, struct control_status *ret)
 
 static int take_status(json_t *object, struct control_status *ret)
 {
-    enum { COUNTS = 3 };
-    uint64_t *const counts[COUNTS] = {&ret->pid, &ret->uptime_ns, &ret->memory};
+    enum { COUNTS = 4 };
+    uint64_t *const counts[COUNTS] = {&ret->pid, &ret->uptime_ns, &ret->memory, &ret->assigned};
     const char *texts[4] = {NULL, NULL, NULL, ""};
-    json_int_t numbers[COUNTS];
+    json_int_t numbers[COUNTS] = {0};
     json_int_t small[2];
     json_t *disks = NULL;
 
-    if (json_unpack(object, "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:I, s?s, s:o}", "state",
+    if (json_unpack(object, "{s:s, s:s, s:I, s:I, s:I, s?I, s:I, s:s, s:I, s?s, s:o}", "state",
                     &texts[0], "engine", &texts[1], "pid", &numbers[0], "uptime_ns", &numbers[1],
-                    "memory", &numbers[2], "cpus", &small[0], "vmbus", &texts[2], "channels",
-                    &small[1], "heartbeat", &texts[3], "disks", &disks) < 0 ||
+                    "memory", &numbers[2], "assigned", &numbers[3], "cpus", &small[0], "vmbus",
+                    &texts[2], "channels", &small[1], "heartbeat", &texts[3], "disks",
+                    &disks) < 0 ||
         !take_number(small[0], &ret->cpus) || !take_number(small[1], &ret->channels) ||
         !take_counts(numbers, counts, COUNTS))
         return -EINVAL;
+    /* An older worker does not tell. */
+    if (json_object_get(object, "assigned") == NULL)
+        ret->assigned = ret->memory;
     control_printable(texts[0], ret->state, sizeof(ret->state));
     control_printable(texts[1], ret->engine, sizeof(ret->engine));
     control_printable(texts[2], ret->vmbus, sizeof(ret->vmbus));

@@ -28,6 +28,7 @@ static void status_survives_the_way(void **state)
                    .pid = 7,
                    .uptime_ns = 8,
                    .memory = 9,
+                   .assigned = 10,
                    .cpus = 4,
                    .vmbus = "5.3",
                    .channels = 6,
@@ -45,6 +46,7 @@ static void status_survives_the_way(void **state)
     assert_string_equal(back.status.state, "running");
     assert_string_equal(back.status.vmbus, "5.3");
     assert_int_equal(back.status.memory, 9);
+    assert_int_equal(back.status.assigned, 10);
     assert_int_equal(back.status.cpus, 4);
     assert_int_equal(back.status.disk_count, 2);
     assert_string_equal(back.status.disks[0].path, path);
@@ -54,6 +56,19 @@ static void status_survives_the_way(void **state)
     control_reply_release(&back);
     control_reply_release(&back);
     free(line);
+}
+
+static void memory_of_an_older_worker_is_what_it_has(void **state)
+{
+    static const char line[] =
+        "{\"ok\":true,\"status\":{\"state\":\"running\",\"engine\":\"soft\",\"pid\":1,"
+        "\"uptime_ns\":2,\"memory\":3,\"cpus\":4,\"vmbus\":\"\",\"channels\":0,\"disks\":[]}}";
+    struct control_reply back;
+    (void)state;
+
+    assert_int_equal(control_decode_reply(line, strlen(line), &back, NULL), 0);
+    assert_int_equal(back.status.assigned, 3);
+    control_reply_release(&back);
 }
 
 static void cards_survive_the_way(void **state)
@@ -168,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(status_survives_the_way),
+        cmocka_unit_test(memory_of_an_older_worker_is_what_it_has),
         cmocka_unit_test(cards_survive_the_way),
         cmocka_unit_test(refusal_survives_the_way),
         cmocka_unit_test(reply_that_is_not_understood_is_refused),

@@ -107,9 +107,10 @@ struct control_card {
 };
 
 struct control_status {
-    char state[CONTROL_WORD_SIZE];   /* "running" */
-    char engine[CONTROL_WORD_SIZE];  /* "soft" */
-    uint64_t pid, uptime_ns, memory; /* memory: bytes */
+    char state[CONTROL_WORD_SIZE];  /* "running" */
+    char engine[CONTROL_WORD_SIZE]; /* "soft" */
+    uint64_t pid, uptime_ns;
+    uint64_t memory, assigned; /* bytes: at the start, and now */
     unsigned cpus;
     char vmbus[CONTROL_WORD_SIZE];     /* version that the guest chose, as "5.3"; empty: none */
     unsigned channels;                 /* open ones of VMBus */

@@ -47,6 +47,7 @@ static void check_reply(const char *line, size_t length)
             first.status.disk_count != second.status.disk_count ||
             first.status.card_count != second.status.card_count ||
             first.status.memory != second.status.memory ||
+            first.status.assigned != second.status.assigned ||
             !json_equal(first.result, second.result) != (first.result == NULL))
             abort();
         control_reply_release(&second);

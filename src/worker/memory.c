@@ -140,6 +140,16 @@ static uint64_t pressure_of(const struct balloon_report *report)
     return report->assigned != 0 ? report->demand / (report->assigned / 100 + 1) : 0;
 }
 
+uint64_t memory_assigned(const struct memory *memory)
+{
+    struct balloon_report report;
+
+    if (memory->balloon == NULL)
+        return memory->fixed;
+    balloon_describe(memory->balloon, &report);
+    return report.assigned;
+}
+
 static json_t *fixed_object(const struct memory *memory)
 {
     return json_pack("{s:b, s:I, s:I}", "dynamic", 0, "assigned", (json_int_t)memory->fixed,

@@ -19,6 +19,7 @@ static void perform_status(void *owner, const struct control_request *request,
                 .pid = (uint64_t)getpid(),
                 .uptime_ns = clock_monotonic_ns() - verbs->started_ns,
                 .memory = config->memory_size,
+                .assigned = memory_assigned(verbs->memory),
                 .cpus = config->vcpu_count,
             },
     };

@@ -162,6 +162,10 @@ def test_free_memory_goes_back_without_a_balloon(guest, host):
 def test_settings_change_while_it_runs(guest, host):
     host.do("memory", NAME, "set", "--target", "640M")
     host.wait_until(lambda told: told["assigned"] == 640 and not told["automatic"])
+    assert re.search(r"^Memory: +640M \(1G at the start\)$", host.do("status", NAME), re.M)
+    assert host.do("list").splitlines()[1].split()[:4] == [NAME, "running", "2", "640M"]
+    facts = json.loads(host.do("status", NAME, "--json"))
+    assert (facts["memory"], facts["assigned"]) == (STARTUP * MIB, 640 * MIB)
     host.do("memory", NAME, "set", "--target", "auto", "--min", "600M", "--buffer", "5", "--weight", "7")
     told = host.rest()
     assert told["assigned"] >= 600 and told["automatic"]

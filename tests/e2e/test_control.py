@@ -48,7 +48,7 @@ def test_status_tells_what_was_given(run, start, folder):
     facts = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
     assert facts["name"] == "web" and facts["state"] == "running" and facts["engine"] == "soft"
-    assert facts["pid"] == guest.pid and facts["cpus"] == 2 and facts["memory"] == 96 << 20
+    assert facts["pid"] == guest.pid and facts["cpus"] == 2 and facts["memory"] == 96 << 20 == facts["assigned"]
     shown = run("status", "web").stdout
     assert re.search(r"^CPUs: +2$", shown, re.M) and re.search(r"^Memory: +96M$", shown, re.M)
 
