@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "cli/cli.h"
 #include "cli/order.h"
@@ -112,9 +113,9 @@ static void print_help(void)
     (void)puts("\n"
                "The pool auto is what the guest says of itself, as OSName; guest is written in\n"
                "the guest, external by the host; get takes the first of external, guest, auto,\n"
-               "auto-external and auto-internal that has KEY. ADAPTER is the address of a card\n"
-               "to show, as 00:15:5d:00:00:01, and its id, as {GUID}, to set; when the partition\n"
-               "has one card, that is shown without.\n"
+               "auto-external and auto-internal that has KEY. ADAPTER is the address of a card,\n"
+               "as 00:15:5d:00:00:01, or to set its id, as {GUID}; when the partition has one\n"
+               "card, that is meant without.\n"
                "\n"
                "Exit codes: 0 done, 1 no such key, or the guest could not, 2 usage, 5 no such\n"
                "partition runs.\n"
@@ -242,20 +243,41 @@ static int take_adapter(struct kvp_command *command, const char *word)
     return code;
 }
 
-/* The address of the partition's one card. */
-static int take_only_card(struct kvp_command *command, const char *name)
+/* The card with the address that was given, or the only one; NULL after one line. */
+static const struct control_card *find_card(const struct kvp_command *command, const char *name,
+                                            const struct control_status *status)
+{
+    const char *mac = command->request.adapter;
+
+    if (mac[0] == '\0' && status->card_count == 1)
+        return &status->cards[0];
+    for (size_t i = 0; mac[0] != '\0' && i < status->card_count; i++) {
+        if (strcasecmp(status->cards[i].mac, mac) == 0)
+            return &status->cards[i];
+    }
+    if (mac[0] == '\0')
+        cli_error("kvp: %s has %zu network cards: NAME ip ADAPTER is wanted", name,
+                  status->card_count);
+    else
+        cli_error("kvp: %s has no network card %s; 'partita status %s' shows them", name, mac,
+                  name);
+    return NULL;
+}
+
+/* The guest knows a card by its address, but for setting by its id. */
+static int resolve_adapter(struct kvp_command *command, const char *name)
 {
     const struct control_request request = {.verb = CONTROL_STATUS};
     struct control_reply reply;
-    int code = order_send("kvp", name, &request, &reply);
+    bool sets = command->request.verb == CONTROL_IP_SET;
 
-    if (code == 0 && reply.status.card_count == 1) {
-        code = take_adapter(command, reply.status.cards[0].mac);
-    } else if (code == 0) {
-        cli_error("kvp: %s has %zu network cards: NAME ip ADAPTER is wanted; 'partita status %s' "
-                  "shows them",
-                  name, reply.status.card_count, name);
-        code = CLI_EXIT_USAGE;
+    /* A card of the guest's own has an address too. */
+    if (command->request.adapter[0] == '{' || (!sets && command->request.adapter[0] != '\0'))
+        return 0;
+    int code = order_send("kvp", name, &request, &reply);
+    if (code == 0) {
+        const struct control_card *card = find_card(command, name, &reply.status);
+        code = card == NULL ? CLI_EXIT_USAGE : take_adapter(command, sets ? card->id : card->mac);
     }
     control_reply_release(&reply);
     return code;
@@ -263,16 +285,15 @@ static int take_only_card(struct kvp_command *command, const char *name)
 
 static int perform(struct kvp_command *command, const char *name)
 {
+    bool is_ip = command->request.verb == CONTROL_IP_GET || command->request.verb == CONTROL_IP_SET;
     struct control_reply reply;
 
     if (command->request.verb == CONTROL_KVP_GET)
         return get(command, name);
-    if (command->request.verb == CONTROL_IP_GET && command->request.adapter[0] == '\0') {
-        int error = take_only_card(command, name);
-        if (error != 0)
-            return error;
-    }
-    int code = order_send("kvp", name, &command->request, &reply);
+    int code = is_ip ? resolve_adapter(command, name) : 0;
+    if (code != 0)
+        return code;
+    code = order_send("kvp", name, &command->request, &reply);
     if (code == 0 && command->request.verb == CONTROL_IP_GET) {
         code = command->json ? order_print_json("kvp", json_incref(reply.result))
                              : print_addresses(reply.result);
@@ -326,9 +347,8 @@ static int carry_out(struct kvp_command *command)
             "kvp: NAME, and list, get, set, delete or ip is wanted; try 'partita kvp --help'");
         return CLI_EXIT_USAGE;
     }
-    /* The one card that there is need not be named to be shown. */
-    bool only_card =
-        verbs[i].verb == CONTROL_IP_GET && command->words.count == 2 && !command->sets_addresses;
+    /* The one card that there is need not be named. */
+    bool only_card = verbs[i].verb == CONTROL_IP_GET && command->words.count == 2;
     int code =
         only_card ? 0 : order_check_words(&command->words, verbs[i].words, "kvp", verbs[i].usage);
     if (code == 0)

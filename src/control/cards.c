@@ -8,13 +8,14 @@ enum { COUNTS = 6 };
 
 static json_t *card_object(const struct control_card *card)
 {
-    return json_pack(
-        "{s:s, s:s, s:b, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "kind", card->kind, "mac",
-        card->mac, "link", (int)card->link, "used", (int)card->used, "mtu", (int)card->mtu,
-        "channels", (int)card->channels, "sent_frames", (json_int_t)card->sent_frames, "sent_bytes",
-        (json_int_t)card->sent_bytes, "sent_dropped", (json_int_t)card->sent_dropped,
-        "received_frames", (json_int_t)card->received_frames, "received_bytes",
-        (json_int_t)card->received_bytes, "received_dropped", (json_int_t)card->received_dropped);
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "kind",
+                     card->kind, "mac", card->mac, "id", card->id, "link", (int)card->link, "used",
+                     (int)card->used, "mtu", (int)card->mtu, "channels", (int)card->channels,
+                     "sent_frames", (json_int_t)card->sent_frames, "sent_bytes",
+                     (json_int_t)card->sent_bytes, "sent_dropped", (json_int_t)card->sent_dropped,
+                     "received_frames", (json_int_t)card->received_frames, "received_bytes",
+                     (json_int_t)card->received_bytes, "received_dropped",
+                     (json_int_t)card->received_dropped);
 }
 
 json_t *control_cards_json(const struct control_status *status)
@@ -47,15 +48,17 @@ static int take_card(json_t *object, struct control_card *ret)
                                       &ret->received_bytes, &ret->received_dropped};
     const char *kind = NULL;
     const char *mac = NULL;
+    const char *id = "";
     json_int_t numbers[COUNTS];
     json_int_t small[2];
     int flags[2];
 
-    if (json_unpack(object, "{s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "kind",
-                    &kind, "mac", &mac, "link", &flags[0], "used", &flags[1], "mtu", &small[0],
-                    "channels", &small[1], "sent_frames", &numbers[0], "sent_bytes", &numbers[1],
-                    "sent_dropped", &numbers[2], "received_frames", &numbers[3], "received_bytes",
-                    &numbers[4], "received_dropped", &numbers[5]) < 0)
+    if (json_unpack(object, "{s:s, s:s, s?s, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+                    "kind", &kind, "mac", &mac, "id", &id, "link", &flags[0], "used", &flags[1],
+                    "mtu", &small[0], "channels", &small[1], "sent_frames", &numbers[0],
+                    "sent_bytes", &numbers[1], "sent_dropped", &numbers[2], "received_frames",
+                    &numbers[3], "received_bytes", &numbers[4], "received_dropped",
+                    &numbers[5]) < 0)
         return -EINVAL;
     for (int i = 0; i < COUNTS; i++) {
         if (numbers[i] < 0)
@@ -70,6 +73,7 @@ static int take_card(json_t *object, struct control_card *ret)
     ret->channels = (unsigned)small[1];
     take_word(kind, ret->kind, sizeof(ret->kind));
     take_word(mac, ret->mac, sizeof(ret->mac));
+    take_word(id, ret->id, sizeof(ret->id));
     return 0;
 }
 

@@ -77,6 +77,7 @@ static void cards_survive_the_way(void **state)
         .kind = CONTROL_REPLY_STATUS,
         .status = {.cards = {{.kind = "tap",
                               .mac = "00:15:5d:01:02:03",
+                              .id = "{4b7d21c6-0e93-4a58-b1d4-506172740000}",
                               .link = true,
                               .mtu = 9000,
                               .channels = 4,

@@ -100,6 +100,7 @@ struct control_disk {
 
 struct control_card {
     char kind[CONTROL_WORD_SIZE], mac[CONTROL_WORD_SIZE]; /* "tap", "00:15:5d:01:02:03" */
+    char id[40];     /* of its VMBus channel, "{GUID}"; empty: an older worker's */
     bool link, used; /* it has a cable; the guest has brought it up */
     unsigned mtu, channels;
     uint64_t sent_frames, sent_bytes, sent_dropped;

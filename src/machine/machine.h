@@ -176,6 +176,7 @@ int machine_change_disc(struct machine *machine, const struct machine_disk *disc
 
 /* Network cards, by their index in the configuration. Loop thread; -ENOENT. */
 struct machine_card_state {
+    uint8_t id[16];  /* of its VMBus channel, as on the wire */
     uint8_t mac[6];  /* as the guest set it */
     bool link, used; /* it has a cable; the guest has brought it up */
     unsigned mtu, channels;

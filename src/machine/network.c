@@ -74,6 +74,7 @@ int machine_describe_card(const struct machine *machine, unsigned card,
         .received_bytes = report.received.bytes,
         .received_dropped = report.received.dropped,
     };
+    memcpy(ret->id, report.id, sizeof(ret->id));
     memcpy(ret->mac, report.mac, sizeof(ret->mac));
     return 0;
 }

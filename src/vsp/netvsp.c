@@ -20,6 +20,12 @@ static const uint8_t instance_id[16] = {0xc6, 0x21, 0x7d, 0x4b, 0x93, 0x0e, 0x58
 
 /* ---- channels ---- */
 
+static void fill_id(const struct netvsp *netvsp, uint8_t ret[16])
+{
+    memcpy(ret, instance_id, sizeof(instance_id));
+    ret[15] = (uint8_t)netvsp->config.card;
+}
+
 static int offer(struct netvsp *netvsp, unsigned index)
 {
     char name[16];
@@ -28,8 +34,7 @@ static int offer(struct netvsp *netvsp, unsigned index)
 
     (void)snprintf(name, sizeof(name), "net %u", netvsp->config.card);
     memcpy(offer.class_id, class_id, sizeof(class_id));
-    memcpy(offer.instance_id, instance_id, sizeof(instance_id));
-    offer.instance_id[15] = (uint8_t)netvsp->config.card;
+    fill_id(netvsp, offer.instance_id);
     return vmbus_offer(netvsp->config.vmbus, &offer, &netvsp_channel_ops, channel, &channel->vmbus);
 }
 
@@ -226,6 +231,7 @@ void netvsp_describe(const struct netvsp *netvsp, struct netvsp_report *ret)
                                   .mtu = netvsp->mtu,
                                   .sent = netvsp->sent,
                                   .received = netvsp->received};
+    fill_id(netvsp, ret->id);
     memcpy(ret->mac, netvsp->filter.mac, NET_MAC_SIZE);
     for (unsigned i = 0; i < netvsp->channel_count; i++)
         ret->channels += netvsp->channel[i].open;

@@ -48,6 +48,7 @@ struct netvsp_counters {
     uint64_t frames, bytes, dropped;
 };
 struct netvsp_report {
+    uint8_t id[16]; /* of its channel: its instance */
     uint8_t mac[NET_MAC_SIZE];
     bool link;        /* as the guest sees it */
     bool used;        /* the guest has brought its interface up */

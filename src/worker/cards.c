@@ -14,6 +14,7 @@
 #include "net/socket.h"
 #include "net/switch_port.h"
 #include "net/tap.h"
+#include "worker/link.h"
 
 struct cards {
     const struct worker_config *config;
@@ -205,6 +206,9 @@ void cards_describe(const struct cards *cards, const struct machine *machine,
         (void)snprintf(card->kind, sizeof(card->kind), "%s", kind_of(cards, i));
         (void)snprintf(card->mac, sizeof(card->mac), "%02x:%02x:%02x:%02x:%02x:%02x", state.mac[0],
                        state.mac[1], state.mac[2], state.mac[3], state.mac[4], state.mac[5]);
+        char id[LINK_GUID_TEXT];
+        link_guid_text(state.id, id);
+        (void)snprintf(card->id, sizeof(card->id), "{%s}", id);
         ret->card_count = i + 1;
     }
 }

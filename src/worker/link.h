@@ -39,6 +39,9 @@ void link_closed(void *owner);
 
 /* "CONNECT 52" or with a GUID, without the newline. */
 bool link_parse(const char *line, uint8_t ret_service[16]);
+/* A GUID of the wire. */
+enum { LINK_GUID_TEXT = 37 };
+void link_guid_text(const uint8_t guid[16], char ret[LINK_GUID_TEXT]);
 /* As in the name of a socket: "52" or a GUID. */
 enum { LINK_SERVICE_TEXT = 40 };
 void link_service_text(const uint8_t service[16], char ret[LINK_SERVICE_TEXT]);

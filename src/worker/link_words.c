@@ -63,15 +63,20 @@ bool link_parse(const char *line, uint8_t ret_service[16])
     return parse_port(line, ret_service) || parse_guid(line, ret_service);
 }
 
+void link_guid_text(const uint8_t guid[16], char ret[LINK_GUID_TEXT])
+{
+    char *at = ret;
+
+    for (unsigned i = 0; i < 16; i++)
+        at += snprintf(at, 4, "%s%02x", is_dash_before(i) ? "-" : "", guid[guid_order[i]]);
+}
+
 void link_service_text(const uint8_t service[16], char ret[LINK_SERVICE_TEXT])
 {
     uint32_t port = 0;
-    char *at = ret;
 
-    if (hvsock_port_of_service(service, &port)) {
+    if (hvsock_port_of_service(service, &port))
         (void)snprintf(ret, LINK_SERVICE_TEXT, "%u", port);
-        return;
-    }
-    for (unsigned i = 0; i < 16; i++)
-        at += snprintf(at, 4, "%s%02x", is_dash_before(i) ? "-" : "", service[guid_order[i]]);
+    else
+        link_guid_text(service, ret);
 }

@@ -156,6 +156,22 @@ def test_the_one_card_needs_no_name(guest, host):
     assert re.search(r"^Addresses: ", shown, re.M) and shown == host.do("kvp", NAME, "ip", cards[0]["mac"])
 
 
+def test_addresses_are_set_by_the_guests_script(guest, host):
+    """Which Debian does not have: one that keeps what it was told stands in."""
+    script = "/usr/libexec/hypervkvpd/hv_set_ifconfig"
+    mac = json.loads(host.do("status", NAME, "--json"))["cards"][0]["mac"]
+    assert "could not" in host.refused("kvp", NAME, "ip", "--dhcp")
+    guest.run(f"printf '#!/bin/sh\\ncp \"$1\" /run/asked\\n' >{script}; chmod +x {script}")
+    for words in ([], [mac.upper()]):
+        guest.run("rm -f /run/asked")
+        host.do("kvp", NAME, "ip", *words, "--addresses", "10.9.9.9", "--masks", "255.255.255.0")
+        asked = guest.run("cat /run/asked")
+        assert f"HWADDR={mac}" in asked.lower().replace("hwaddr", "HWADDR") and "=10.9.9.9" in asked
+    guest.run(f"rm {script}")
+    unknown = host.order("kvp", NAME, "ip", "02:00:00:00:00:01", "--dhcp")
+    assert unknown.returncode == USAGE and "has no network card 02:00:00:00:00:01" in unknown.stderr
+
+
 # ---- time ----
 
 def clock_error(guest):
