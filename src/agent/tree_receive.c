@@ -93,6 +93,15 @@ static int place_inside(struct receiver *receiver, enum entry_kind kind)
     return open_folder(receiver->target.path, &receiver->parent);
 }
 
+/*
+ * /dev/stdout is a link, and may lead to a file: it is not replaced, but written through. Others
+ * could have been laid by an earlier copy, and are not.
+ */
+static bool is_of_system(const char *path)
+{
+    return strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
+}
+
 /* As docker cp has it: into a folder that is there, else to that name. */
 static int find_place(struct receiver *receiver, enum entry_kind kind)
 {
@@ -110,7 +119,7 @@ static int find_place(struct receiver *receiver, enum entry_kind kind)
         return place_inside(receiver, kind);
     if (kind == ENTRY_DIRECTORY)
         return -ENOTDIR;
-    receiver->direct = !S_ISREG(status.st_mode);
+    receiver->direct = !S_ISREG(status.st_mode) || is_of_system(path);
     return place_beside(receiver);
 }
 
@@ -180,7 +189,7 @@ static int begin_file(struct receiver *receiver, int *folder, const char *name)
     static unsigned count;
 
     if (receiver->direct) {
-        receiver->fd = openat(*folder, name, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+        receiver->fd = openat(*folder, name, O_WRONLY | O_TRUNC | O_NOCTTY | O_CLOEXEC);
         return receiver->fd < 0 ? -errno : 0;
     }
     (void)snprintf(receiver->name, NAME_SIZE, "%s", name);

@@ -185,6 +185,23 @@ static void a_device_is_written_in_place(void **state)
     assert_true(S_ISCHR(status.st_mode));
 }
 
+static void an_open_file_is_written_by_its_link(void **state)
+{
+    char path[64];
+    struct stat status;
+    (void)state;
+    write_file("a", "new", 0644);
+    write_file("out", "old and longer", 0644);
+    int fd = open("out", O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    assert_int_equal(copy("a", path, "a"), 0);
+    assert_int_equal(fstat(fd, &status), 0);
+    assert_int_equal(status.st_nlink, 1);
+    (void)close(fd);
+    assert_file("out", "new");
+}
+
 /* ---- any sender ---- */
 
 static void put_entry(enum entry_kind kind, const char *path, const char *target)
@@ -391,6 +408,7 @@ int main(void)
         TEST(kinds_that_do_not_fit_are_refused),
         TEST(what_cannot_be_read_is_told),
         TEST(a_device_is_written_in_place),
+        TEST(an_open_file_is_written_by_its_link),
         TEST(nothing_is_written_through_a_link),
         TEST(a_link_is_replaced_and_not_followed),
         TEST(a_folder_is_not_made_in_place_of_a_link),
