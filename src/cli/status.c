@@ -97,8 +97,17 @@ static void print_list_help(void)
 
 struct listing {
     json_t *array; /* NULL: a table */
+    bool headed;
     int failed;
 };
+
+/* Not before it is known that there is anything to be listed. */
+static void print_head(struct listing *listing)
+{
+    if (!listing->headed && listing->array == NULL)
+        (void)printf("%-20s %-12s %5s %8s %10s\n", "NAME", "STATE", "CPUS", "MEMORY", "UPTIME");
+    listing->headed = true;
+}
 
 static void list_answer(struct listing *listing, const char *name,
                         const struct control_status *status)
@@ -107,12 +116,14 @@ static void list_answer(struct listing *listing, const char *name,
         listing->failed |= json_array_append_new(listing->array, named_object(name, status)) < 0;
         return;
     }
+    print_head(listing);
     (void)printf("%-20s %-12s %5u %8s %10s\n", name, status->state, status->cpus,
                  size_text(status->assigned).text, time_text(status->uptime_ns).text);
 }
 
 static void list_silent(struct listing *listing, const char *name)
 {
+    print_head(listing);
     if (listing->array != NULL)
         listing->failed |=
             json_array_append_new(listing->array,
@@ -149,14 +160,13 @@ int list_main(int argc, char **argv)
         return 0;
     }
     struct listing listing = {.array = command.json ? json_array() : NULL};
-    if (!command.json)
-        (void)printf("%-20s %-12s %5s %8s %10s\n", "NAME", "STATE", "CPUS", "MEMORY", "UPTIME");
     int error = control_list(list_one, &listing, &reason);
     if (error < 0 || listing.failed) {
         cli_error("list: %s", error < 0 ? reason.text : "out of memory");
         json_decref(listing.array);
         return CLI_EXIT_FAILED;
     }
+    print_head(&listing);
     return command.json ? order_print_json("list", listing.array) : 0;
 }
 

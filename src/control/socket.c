@@ -52,7 +52,8 @@ static int find_folder(char *ret, size_t size, struct reason *reason)
         length = snprintf(ret, size, "%s/partita", user);
     else
         return reason_set(reason, -ENOENT,
-                          "XDG_RUNTIME_DIR is not set: no place for the sockets of partitions");
+                          "no place for the sockets of partitions: neither XDG_RUNTIME_DIR nor "
+                          "PARTITA_RUNTIME_DIR is set");
     if (length < 0 || (size_t)length >= size)
         return reason_set(reason, -ENAMETOOLONG, "the folder for sockets has too long a name");
     return 0;
