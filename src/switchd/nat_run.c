@@ -21,6 +21,7 @@
 #include "net/hello.h"
 #include "net/virtio_header.h"
 #include "switchd/nat.h"
+#include "switchd/nat_fragments.h"
 #include "switchd/nat_guests.h"
 #include "switchd/nat_lease.h"
 
@@ -45,6 +46,7 @@ struct timer {
 static struct nat {
     struct nat_guests guests;
     Slirp *slirp[NAT_PLACES]; /* NULL: not yet */
+    struct nat_fragments fragments[NAT_PLACES];
     unsigned share;
     struct pollfd polled[MOST_POLLED];
     unsigned count;
@@ -207,6 +209,8 @@ static Slirp *make_slirp(unsigned place)
 /* One who is new in a place gets none of the old one's connections. */
 static bool settle(unsigned place, bool is_new)
 {
+    if (is_new)
+        nat_fragments_release(&nat.fragments[place]);
     if (is_new && nat.slirp[place] != NULL && !nat.guests.guest[place].pinned) {
         slirp_cleanup(nat.slirp[place]);
         nat.slirp[place] = NULL;
@@ -249,6 +253,10 @@ static void forward(const uint8_t *bytes, size_t length, const struct nat_frame 
     int place = nat_guests_place(&nat.guests, bytes + NET_MAC_SIZE, frame->place, now, &is_new);
 
     if (place < 0 || !settle((unsigned)place, is_new))
+        return;
+    if (frame->kind == NAT_IP)
+        bytes = nat_fragments_take(&nat.fragments[place], bytes, length, &length);
+    if (bytes == NULL)
         return;
     if (!frame->opens || nat_guest_may_open(&nat.guests.guest[place], nat.share, now, count_sockets,
                                             &nat.slirp[place]))

@@ -856,6 +856,46 @@ def test_nat_has_addresses_for_a_full_switch(office):
     assert again == offered[3]
 
 
+def fragment(card, address, number, offset, inner, protocol=17):
+    """A piece of a datagram for the host of a NAT; `offset` with the bit that says that there are more."""
+    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(inner), number, offset, 64, protocol, 0, address,
+                         bytes([10, 0, 2, 2]))
+    card.send(bytes.fromhex("52550a000202") + card.mac + b"\x08\0" + header[:10] + struct.pack(">H", ip_sum(header)) +
+              header[12:] + inner)
+
+
+def test_nat_survives_fragments(office):
+    office.do("create", "pieces", "-k", "nat")
+    card, other = Card(office, "card", "pieces"), Card(office, "other", "pieces")
+    address = bytes(map(int, discover(card).pop().split(".")))
+    fragment(card, address, 7, 3, bytes(24))  # a last one, without others
+    for number in range(15000):  # first ones, without others
+        fragment(card, address, number, 0x2000, bytes(60000))
+    assert discover(other) == {"10.0.2.16"}
+    card.settle()
+    echo = struct.pack(">BBHHH", 8, 0, 0, 7, 1) + bytes(2992)
+    echo = echo[:2] + struct.pack(">H", ip_sum(echo)) + echo[4:]
+    card.send(MANY + card.mac + bytes.fromhex("08060001080006040001") + card.mac + address + bytes(6) + bytes([10, 0, 2, 2]))
+    fragment(card, address, 9, 0x2000, echo[:1480], 1)
+    fragment(card, address, 9, 0x2000 | 185, echo[1480:2960], 1)
+    fragment(card, address, 9, 370, echo[2960:], 1)
+    assert [frame[34:35] for frame in card.frames() if frame[23:24] == b"\1"] != []
+    memory = sum(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) for status in nat_statuses(office))
+    card.close()
+    other.close()
+    office.do("delete", "pieces")
+    assert 0 < memory < 700000
+
+
+def nat_statuses(office):
+    """/proc/PID/status of the NATs' processes."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+            if status.startswith("Name:\tpartita-nat\n") and f"PPid:\t{office.process()}\n" in status:
+                yield status
+
+
 def test_nat_outlives_more_guests_than_it_has_addresses(office):
     """One after the other, as a laboratory makes them; here from one port that may send from any address."""
     office.do("create", "labs", "-k", "nat")
