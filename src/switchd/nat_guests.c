@@ -18,6 +18,7 @@ enum {
     DHCP_SERVER = 67,
     RECOUNT_NS = NS_PER_SECOND / 10,
     COUNTED_PART = 8,
+    SILENT_SECONDS = 30,
 };
 
 /* ---- frames ---- */
@@ -124,6 +125,35 @@ int nat_guests_place(struct nat_guests *guests, const uint8_t mac[6], uint8_t wi
     guest->seen_ns = now_ns;
     guests->last = (unsigned)at;
     return at;
+}
+
+static void leave(struct nat_guest *guest)
+{
+    *guest = (struct nat_guest){.pinned = guest->pinned};
+}
+
+void nat_guests_claim(struct nat_guests *guests, const uint8_t mac[6], uint8_t place,
+                      uint64_t now_ns)
+{
+    struct nat_guest *there = &guests->guest[place];
+
+    if (!there->pinned)
+        return;
+    int at = find(guests, mac);
+    if (at == place ||
+        (there->known && now_ns - there->seen_ns < (uint64_t)SILENT_SECONDS * NS_PER_SECOND))
+        return;
+    if (at >= 0)
+        leave(&guests->guest[at]);
+    leave(there);
+}
+
+void nat_guests_decline(struct nat_guests *guests, const uint8_t mac[6], uint8_t place)
+{
+    if (place == 0 || find(guests, mac) != place)
+        return;
+    leave(&guests->guest[place]);
+    guests->guest[place].known = true; /* by an address that no card has */
 }
 
 /* ---- shares ---- */

@@ -54,6 +54,17 @@ int nat_guests_place(struct nat_guests *guests, const uint8_t mac[6], uint8_t wi
                      uint64_t now_ns, bool *ret_new);
 
 /*
+ * A guest uses the address of a place that a forward leads to, which it had not when it was first
+ * heard of: its probe for others that have it comes from none (RFC 5227), and whose the place was
+ * may be gone. It is its own from now on, unless another was heard there lately.
+ */
+void nat_guests_claim(struct nat_guests *guests, const uint8_t mac[6], uint8_t place,
+                      uint64_t now_ns);
+/* A guest found that someone else has its address: the place is nobody's, and the first to be given
+ * away when there are no others. */
+void nat_guests_decline(struct nat_guests *guests, const uint8_t mac[6], uint8_t place);
+
+/*
  * Whether a frame that may open a socket goes on; `share` of them are a guest's. `count` tells how
  * many it has: called when that may have come to the share, but ten times a second at most where an
  * eighth of the share did not pass in between. Most datagrams belong to a socket that is there.

@@ -75,6 +75,43 @@ static void there_may_be_none(void **state)
     assert_int_equal(place(255, 0, 1, &is_new), -1);
 }
 
+static void who_uses_a_forwards_place_gets_it(void **state)
+{
+    const uint64_t later = UINT64_C(31) * NS_PER_SECOND;
+    const uint8_t one[] = {2, 0, 0, 0, 0, 1};
+    const uint8_t two[] = {2, 0, 0, 0, 0, 2};
+    bool is_new = false;
+    (void)state;
+    guests.guest[50].pinned = true;
+    nat_guests_claim(&guests, one, 40, 1);
+    assert_int_equal(nat_guests_place(&guests, one, 0, 1, &is_new), 15);
+    nat_guests_claim(&guests, one, 40, 1); /* none of a forward's: it stays where it is */
+    assert_int_equal(nat_guests_place(&guests, one, 40, 1, &is_new), 15);
+    nat_guests_claim(&guests, one, 50, 1);
+    assert_int_equal(nat_guests_place(&guests, one, 50, 1, &is_new), 50);
+    assert_true(is_new && guests.guest[50].pinned);
+    nat_guests_claim(&guests, two, 50, 2); /* it was heard lately */
+    assert_int_equal(nat_guests_place(&guests, two, 50, 2, &is_new), 15);
+    nat_guests_claim(&guests, two, 50, later);
+    assert_int_equal(nat_guests_place(&guests, two, 50, later, &is_new), 50);
+    assert_int_equal(nat_guests_place(&guests, one, 50, later, &is_new), 15);
+}
+
+static void who_declines_gets_another(void **state)
+{
+    const uint8_t mac[] = {2, 0, 0, 0, 0, 1};
+    bool is_new = false;
+    (void)state;
+    for (int i = NAT_LEASED; i < NAT_PLACES; i++) {
+        assert_int_equal(nat_guests_place(&guests, mac, 0, 1, &is_new), i);
+        nat_guests_decline(&guests, mac, 14); /* what it has not: nothing changes */
+        nat_guests_decline(&guests, mac, 0);
+        assert_int_equal(nat_guests_place(&guests, mac, 0, 1, &is_new), i);
+        nat_guests_decline(&guests, mac, (uint8_t)i);
+    }
+    assert_int_equal(nat_guests_place(&guests, mac, 0, 1, &is_new), NAT_LEASED);
+}
+
 /* ---- frames ---- */
 
 static void put(uint8_t *to, const char *bytes, size_t length)
@@ -195,6 +232,8 @@ int main(void)
         cmocka_unit_test_setup(a_wish_is_heeded_where_it_is_free, reset),
         cmocka_unit_test_setup(the_silent_make_room_but_for_the_pinned, reset),
         cmocka_unit_test_setup(there_may_be_none, reset),
+        cmocka_unit_test_setup(who_uses_a_forwards_place_gets_it, reset),
+        cmocka_unit_test_setup(who_declines_gets_another, reset),
         cmocka_unit_test(what_opens_a_socket_is_known),
         cmocka_unit_test(other_frames_are_told_apart),
         cmocka_unit_test(a_share_is_kept),

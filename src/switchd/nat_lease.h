@@ -9,7 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NAT_LEASE_SIZE = 14 + 20 + 8 + 300 }; /* of an answer, a whole frame */
+enum {
+    NAT_LEASE_SIZE = 14 + 20 + 8 + 300, /* of an answer, a whole frame */
+    NAT_DECLINE = 4,                    /* a type: someone else has the address */
+};
 
 struct nat_ask {
     uint8_t type; /* of DHCP */

@@ -238,6 +238,11 @@ static void answer_lease(const struct nat_ask *ask)
 {
     uint8_t answer[NAT_LEASE_SIZE];
     bool is_new = false;
+
+    if (ask->type == NAT_DECLINE) {
+        nat_guests_decline(&nat.guests, ask->mac, nat_place_of(ask->wish));
+        return;
+    }
     int place = nat_guests_place(&nat.guests, ask->mac, nat_place_of(ask->wish),
                                  clock_monotonic_ns(), &is_new);
 
@@ -250,6 +255,8 @@ static void forward(const uint8_t *bytes, size_t length, const struct nat_frame 
 {
     bool is_new = false;
     uint64_t now = clock_monotonic_ns();
+
+    nat_guests_claim(&nat.guests, bytes + NET_MAC_SIZE, frame->place, now);
     int place = nat_guests_place(&nat.guests, bytes + NET_MAC_SIZE, frame->place, now, &is_new);
 
     if (place < 0 || !settle((unsigned)place, is_new))

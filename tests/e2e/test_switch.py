@@ -834,10 +834,10 @@ def ip(card, protocol, source, to, inner):
         header[12:] + inner
 
 
-def discover(card):
+def discover(card, options=bytes.fromhex("350101")):
     """The address that a card is offered by DHCP, as it is said."""
     message = bytes.fromhex("01010600") + b"abcd" + bytes(20) + card.mac.ljust(208, b"\0") + \
-        bytes.fromhex("63825363350101ff")
+        bytes.fromhex("63825363") + options + b"\xff"
     udp_header = struct.pack(">HHHH", 68, 67, 8 + len(message), 0)
     card.send(ip(card, 17, bytes(4), b"\xff" * 4, udp_header + message))
     answers = [frame for frame in card.frames() if frame[12:14] == b"\x08\0" and frame[36:38] == b"\0\x44"]
@@ -849,11 +849,46 @@ def test_nat_has_addresses_for_a_full_switch(office):
     cards = [Card(office, f"card{i}", "full") for i in range(40)]
     offered = [discover(card) for card in cards]
     again = discover(cards[3])
+    assert discover(cards[3], bytes.fromhex("35010432040a00021236040a000202")) == set()  # DHCPDECLINE
+    other = discover(cards[3])
     for card in cards:
         card.close()
     office.do("delete", "full")
     assert offered == [{f"10.0.2.{15 + i}"} for i in range(40)]
-    assert again == offered[3]
+    assert again == offered[3] and other == {"10.0.2.55"}
+
+
+DIAL = """
+    import socket, time
+    s = socket.create_connection(("127.0.0.1", 2250), 5)
+    time.sleep(3)
+"""
+
+
+def is_dialled(office, card, address):
+    """Whether a card that answers for an address gets what the forward of port 2250 begins."""
+    with subprocess.Popen(["ip", "netns", "exec", office.where, sys.executable, "-c", textwrap.dedent(DIAL)]) as host:
+        came = []
+        while host.poll() is None:
+            for frame in card.frames(0.1):
+                if frame[12:14] == b"\x08\6" and frame[21] == 1 and frame[38:42] == address:
+                    card.send(frame[6:12] + card.mac + bytes.fromhex("08060001080006040002") + card.mac + address +
+                              frame[22:32])
+                came += [frame[30:34]] if frame[12:14] == b"\x08\0" and frame[23] == 6 else []
+    return address in came
+
+
+def test_nat_forwards_to_a_guest_that_probes_for_its_address_first(office):
+    """RFC 5227: the first frame of one with an address of its own is from none."""
+    office.do("create", "fixed", "-k", "nat", "-f", "tcp:2250:10.0.2.50:22")
+    card, address = Card(office, "card", "fixed"), bytes([10, 0, 2, 50])
+    arp = MANY + card.mac + bytes.fromhex("08060001080006040001") + card.mac
+    card.send(arp + bytes(10) + address)
+    card.send(arp + address + bytes(6) + address)
+    came = is_dialled(office, card, address)
+    card.close()
+    office.do("delete", "fixed")
+    assert came
 
 
 def fragment(card, address, number, offset, inner, protocol=17):
