@@ -296,7 +296,8 @@ static int share(struct members *members, const struct balance_command *command,
 
 static void let_go(const struct members *members)
 {
-    const struct control_request request = {.verb = CONTROL_MEMORY_SET, .automatic = true};
+    const struct control_request request = {
+        .verb = CONTROL_MEMORY_SET, .automatic = true, .balanced = true};
 
     for (size_t i = 0; i < members->count; i++) {
         if (members->member[i].ours)

@@ -82,7 +82,7 @@ struct control_request {
     /* memory-set: what is 0 stays as it is. */
     unsigned minimum_mib, maximum_mib, target_mib, buffer, weight;
     bool automatic;  /* no target of its own any more */
-    bool balanced;   /* the target is the choice of who shares a budget, not of a person */
+    bool balanced;   /* of who shares a budget: what a person has set stays */
     char keys[1024]; /* keys: chords, with spaces between: "ctrl-alt-delete esc" */
     char text[4096]; /* type: ASCII */
     bool moves;      /* pointer: to x, y of MOUSE_MOST_POSITION */

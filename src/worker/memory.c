@@ -106,6 +106,9 @@ int memory_set(struct memory *memory, const struct control_request *request, str
     if (memory->balloon == NULL)
         return reason_set(reason, -EOPNOTSUPP,
                           "its memory is fixed: start it with --memory-min or --memory-max");
+    /* Who shares a budget looked a while ago: a person may have set a target since. */
+    if (request->balanced && settings.target != 0 && !settings.balanced)
+        return reason_set(reason, -EBUSY, "its target was set by someone else");
     take_bytes(request->minimum_mib, &settings.minimum);
     take_bytes(request->maximum_mib, &settings.maximum);
     take_bytes(request->target_mib, &settings.target);

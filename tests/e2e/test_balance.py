@@ -124,6 +124,20 @@ def test_once_is_for_who_comes_again(guests, memory, order):
         order("memory", name, "set", "--target", "auto")
 
 
+def test_what_a_person_sets_meanwhile_stays(guests, partita, memory, order):
+    """Also at the end of one that has not looked since."""
+    with subprocess.Popen([partita, "balance", "--budget", f"{BUDGET}M", "--every", "600", "--quiet"]) as process:
+        deadline = time.monotonic() + SECONDS
+        while not memory("one")["balanced"] or not memory("two")["balanced"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        order("memory", "one", "set", "--target", "400M")
+        process.send_signal(signal.SIGINT)
+    assert memory("one")["target"] == 400 and not memory("one")["automatic"]
+    assert memory("two")["automatic"]
+    order("memory", "one", "set", "--target", "auto")
+
+
 def test_a_budget_that_cannot_be_kept_is_told(guests, partita):
     done = subprocess.run([partita, "balance", "--budget", "500M", "--once"], capture_output=True, text=True, timeout=60,
                           check=False)
