@@ -37,6 +37,8 @@ enum {
     FROM_GUEST = VIRTIO_HEADER + NET_MOST_FRAME,
 };
 
+#define MOST_MEMORY (UINT64_C(2) << 30)
+
 struct timer {
     SlirpTimerCb fn;
     void *owner;
@@ -363,6 +365,20 @@ static unsigned find_share(void)
     return share < NAT_SOCKETS ? (unsigned)share : NAT_SOCKETS;
 }
 
+/*
+ * What guests send out of order, and what nobody takes from them, libslirp keeps without a bound.
+ * It ends when there is no memory; then this process does, which is started again, not one of those
+ * that the host's kernel would choose.
+ */
+static void limit_memory(void)
+{
+#ifndef __SANITIZE_ADDRESS__ /* has terabytes */
+    const struct rlimit limit = {MOST_MEMORY, MOST_MEMORY};
+
+    (void)setrlimit(RLIMIT_DATA, &limit);
+#endif
+}
+
 /* From here on it opens sockets and reads resolv.conf, as anybody may. */
 static int drop_rights(struct reason *reason)
 {
@@ -383,6 +399,7 @@ int nat_run(const char *const *forwards, unsigned count)
     (void)prctl(PR_SET_NAME, "partita-nat"); /* for top and ss */
     /* libslirp writes to connections whose other end may have gone. */
     (void)sigaction(SIGPIPE, &ignored, NULL);
+    limit_memory();
     nat.share = find_share();
     for (unsigned i = 0; welcome.error == 0 && i < count; i++)
         welcome.error = add_forward(forwards[i], &welcome.reason);
