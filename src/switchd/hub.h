@@ -82,6 +82,7 @@ struct hub {
     struct loop_timer *turn;
     void (*uplink_ended)(void *owner, struct hub *hub);
     void *owner;
+    bool found_device; /* its device of the host was there before its first uplink */
     struct hub_port ports[SWITCH_PORTS];
 };
 

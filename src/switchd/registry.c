@@ -101,7 +101,10 @@ int registry_store_new(struct registry *registry, struct hub *hub, struct reason
 
     if (error < 0) {
         take_out(registry, hub);
-        forget(hub);
+        if (hub->found_device)
+            hub_destroy(hub); /* what somebody made before is not taken away */
+        else
+            forget(hub);
     }
     return error;
 }

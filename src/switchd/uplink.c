@@ -68,6 +68,7 @@ static int open_internal(struct hub *hub, struct net_port **ret, struct reason *
     auto_close int fd = -1;
     int error = uplink_internal_name(&hub->config, name, reason);
 
+    hub->found_device = hub->found_device || if_nametoindex(name) != 0;
     if (error == 0)
         error = open_tap(name, &fd, reason);
     if (error == 0 && ioctl(fd, TUNSETPERSIST, 1) < 0)

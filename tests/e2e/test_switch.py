@@ -480,10 +480,11 @@ def test_an_order_that_cannot_be_kept_is_not_done(office):
     wall = pathlib.Path(office.environment["PARTITA_STATE_DIR"]) / "switches.json.new"
     card = Card(office, "there", "kept")
     before = office.show("show", "kept")
+    sh("ip", "netns", "exec", office.where, "ip", "tuntap", "add", "found", "mode", "tap")
     wall.mkdir()
     try:
         for words in (["set", "kept", "--uplink-rate", "1M"], ["delete", "kept", "-f"], ["port", "kept", "there", "--delete"],
-                      ["create", "more", "--kind", "internal"]):
+                      ["create", "more", "--kind", "internal"], ["create", "more", "-k", "internal", "-i", "found"]):
             done = office.call(*words)
             assert done.returncode == 1 and "switches.json" in done.stderr
         with pytest.raises(AssertionError, match="switches.json"):
@@ -492,11 +493,12 @@ def test_an_order_that_cannot_be_kept_is_not_done(office):
         assert [port["port"] for port in after["ports"]] == ["there:0"] and after["ports"][0]["connected"]
         assert after["uplink"] and after["uplink_rate"] == before["uplink_rate"]
         devices = sh("ip", "-n", office.where, "-br", "link")
-        assert "pt-kept" in devices and "pt-more" not in devices
+        assert "pt-kept" in devices and "pt-more" not in devices and "found" in devices
     finally:
         wall.rmdir()
         card.close()
         office.do("delete", "kept", "-f")
+        sh("ip", "-n", office.where, "link", "del", "found")
 
 
 def test_an_address_that_is_taken_leaves_no_port_behind(office, cards):
