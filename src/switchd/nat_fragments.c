@@ -58,10 +58,10 @@ static bool parse(const uint8_t *bytes, size_t length, struct piece *ret)
 
 static bool is_of(const struct nat_datagram *datagram, const uint8_t *ip)
 {
+    if (datagram->frame == NULL)
+        return false;
     const uint8_t *own = datagram->frame + NET_ETHERNET;
-
-    return datagram->frame != NULL && get_be16(own + AT_ID) == get_be16(ip + AT_ID) &&
-           own[AT_PROTOCOL] == ip[AT_PROTOCOL] &&
+    return get_be16(own + AT_ID) == get_be16(ip + AT_ID) && own[AT_PROTOCOL] == ip[AT_PROTOCOL] &&
            memcmp(own + AT_ADDRESSES, ip + AT_ADDRESSES, ADDRESSES) == 0;
 }
 

@@ -85,8 +85,8 @@ static void test_what_has_a_gap_is_lost(void **state)
 static void test_the_oldest_gives_way(void **state)
 {
     (void)state;
-    for (uint16_t id = 0; id <= NAT_DATAGRAMS; id++)
-        assert_null(take(id, MORE, 8, 1));
+    for (unsigned id = 0; id <= NAT_DATAGRAMS; id++)
+        assert_null(take((uint16_t)id, MORE, 8, 1));
     assert_null(take(0, 1, 8, 1));
     assert_non_null(take(1, 1, 8, 1));
 }
