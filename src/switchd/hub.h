@@ -82,7 +82,9 @@ struct hub {
     struct loop_timer *turn;
     void (*uplink_ended)(void *owner, struct hub *hub);
     void *owner;
-    bool found_device; /* its device of the host was there before its first uplink */
+    char bridge_port[16]; /* EXTERNAL: its device in the host's bridge; empty: the uplink is another
+                           */
+    bool found_device;    /* its device of the host was there before its first uplink */
     struct hub_port ports[SWITCH_PORTS];
 };
 

@@ -21,12 +21,15 @@ struct hub *registry_find(const struct registry *registry, const char *name)
 
 /* ---- uplinks ---- */
 
+static void mend_later(struct registry *registry)
+{
+    loop_timer_set(registry->mender, clock_monotonic_ns() + (uint64_t)MEND_SECONDS * NS_PER_SECOND);
+}
+
 static void uplink_ended(void *owner, struct hub *hub)
 {
-    struct registry *registry = owner;
-
     (void)hub;
-    loop_timer_set(registry->mender, clock_monotonic_ns() + (uint64_t)MEND_SECONDS * NS_PER_SECOND);
+    mend_later(owner);
 }
 
 static void mend(void *owner)
@@ -34,8 +37,11 @@ static void mend(void *owner)
     struct registry *registry = owner;
 
     for (struct hub *hub = registry->hubs; hub != NULL; hub = hub->next) {
-        if (hub->ports[HUB_UPLINK].line == NULL && uplink_open(hub, NULL) < 0)
-            uplink_ended(registry, hub);
+        if (uplink_is_lost(hub))
+            hub_unplug(&hub->ports[HUB_UPLINK]);
+        bool failed = hub->ports[HUB_UPLINK].line == NULL && uplink_open(hub, NULL) < 0;
+        if (failed || hub->bridge_port[0] != '\0')
+            mend_later(registry);
     }
 }
 
@@ -70,8 +76,8 @@ int registry_add(struct registry *registry, const struct hub_config *config, str
         hub_destroy(hub);
         return error;
     }
-    if (error < 0)
-        uplink_ended(registry, hub);
+    if (error < 0 || hub->bridge_port[0] != '\0')
+        mend_later(registry);
     insert(registry, hub);
     if (ret != NULL)
         *ret = hub;

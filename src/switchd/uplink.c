@@ -103,7 +103,16 @@ static int open_bridge(struct hub *hub, unsigned bridge, struct net_port **ret,
     if (control < 0 || ioctl(control, SIOCBRADDIF, &request) < 0)
         return reason_set(reason, -errno, "bridge %s: %s", hub->config.interface,
                           strerrordesc_np(errno));
+    memcpy(hub->bridge_port, name, sizeof(hub->bridge_port));
     return tap_create(hub->loop, NULL, take_fd(&fd), ret, reason);
+}
+
+bool uplink_is_lost(const struct hub *hub)
+{
+    char path[64];
+
+    (void)snprintf(path, sizeof(path), "/sys/class/net/%.16s/brport", hub->bridge_port);
+    return hub->bridge_port[0] != '\0' && access(path, F_OK) < 0;
 }
 
 /* Any other interface gives its frames to a packet socket. */
@@ -131,6 +140,7 @@ int uplink_open(struct hub *hub, struct reason *reason)
     struct net_port *line = NULL;
     int error = 0;
 
+    hub->bridge_port[0] = '\0';
     switch (hub->config.kind) {
     case HUB_PRIVATE:
         return 0;

@@ -786,6 +786,15 @@ def test_a_bridge_of_the_host_gets_a_port(office, kernel, tools):
             away.guest.address("10.6.0.4")
             assert away.guest.reaches("10.6.0.1")
             away.stream(there)
+            # As a service of the host that starts anew does it.
+            sh("ip", "-n", office.where, "link", "del", "br0")
+            assert away.guest.pings("10.6.0.1") == 0
+            sh("ip", "-n", office.where, "link", "add", "br0", "type", "bridge")
+            sh("ip", "-n", office.where, "link", "set", "br0", "up")
+            sh("ip", "-n", office.where, "link", "set", "w0", "master", "br0")
+            deadline = time.monotonic() + 30
+            while not away.guest.reaches("10.6.0.1"):
+                assert time.monotonic() < deadline, office.do("show", "world")
         office.do("delete", "world")
         sh("ip", "-n", office.where, "link", "del", "br0")
 
