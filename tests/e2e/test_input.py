@@ -39,8 +39,8 @@ def until(guest, command, wanted):
 
 
 def log_in(guest, order):
-    """The image has no login there: its console is the serial port."""
-    guest.run("setsid agetty --noclear tty1 linux & disown; sleep 2")
+    until(guest, "ps -t tty1 -o comm=", "agetty")
+    guest.run("sleep 1")
     order("type", NAME, "--enter", "root")
     until(guest, "who | grep -c tty1", "1")
 
