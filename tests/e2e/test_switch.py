@@ -845,7 +845,7 @@ def ip(card, protocol, source, to, inner):
         header[12:] + inner
 
 
-def discover(card, options=bytes.fromhex("350101")):
+def ask_once(card, options):
     """The address that a card is offered by DHCP, as it is said."""
     message = bytes.fromhex("01010600") + b"abcd" + bytes(20) + card.mac.ljust(208, b"\0") + \
         bytes.fromhex("63825363") + options + b"\xff"
@@ -855,12 +855,20 @@ def discover(card, options=bytes.fromhex("350101")):
     return {".".join(map(str, frame[58:62])) for frame in answers}
 
 
+def discover(card):
+    """As a client does it: what comes while others fill the line may be lost."""
+    for _ in range(20):
+        if found := ask_once(card, bytes.fromhex("350101")):
+            return found
+    return set()
+
+
 def test_nat_has_addresses_for_a_full_switch(office):
     office.do("create", "full", "-k", "nat")
     cards = [Card(office, f"card{i}", "full") for i in range(40)]
     offered = [discover(card) for card in cards]
     again = discover(cards[3])
-    assert discover(cards[3], bytes.fromhex("35010432040a00021236040a000202")) == set()  # DHCPDECLINE
+    assert ask_once(cards[3], bytes.fromhex("35010432040a00021236040a000202")) == set()  # DHCPDECLINE
     other = discover(cards[3])
     for card in cards:
         card.close()
@@ -922,10 +930,15 @@ def test_nat_survives_fragments(office):
     echo = struct.pack(">BBHHH", 8, 0, 0, 7, 1) + bytes(2992)
     echo = echo[:2] + struct.pack(">H", ip_sum(echo)) + echo[4:]
     card.send(MANY + card.mac + bytes.fromhex("08060001080006040001") + card.mac + address + bytes(6) + bytes([10, 0, 2, 2]))
-    fragment(card, address, 9, 0x2000, echo[:1480], 1)
-    fragment(card, address, 9, 0x2000 | 185, echo[1480:2960], 1)
-    fragment(card, address, 9, 370, echo[2960:], 1)
-    assert [frame[34:35] for frame in card.frames() if frame[23:24] == b"\1"] != []
+    answers = []
+    for number in range(9, 29):
+        fragment(card, address, number, 0x2000, echo[:1480], 1)
+        fragment(card, address, number, 0x2000 | 185, echo[1480:2960], 1)
+        fragment(card, address, number, 370, echo[2960:], 1)
+        answers = answers or [frame for frame in card.frames() if frame[23:24] == b"\1"]
+        if answers:
+            break
+    assert answers
     memory = sum(int(re.search(r"VmRSS:\s+(\d+)", status)[1]) for status in nat_statuses(office))
     card.close()
     other.close()
