@@ -102,7 +102,7 @@ static void print_cp_help(void)
                "partition runs, 125 no connection to the guest.\n"
                "\n"
                "Examples:\n"
-               "  partita cp site.conf web:/etc/nginx/conf.d/\n"
+               "  partita cp site.conf web:/etc/\n"
                "  partita cp web:/var/log/syslog .\n"
                "  partita cp web:/etc/hostname -");
 }

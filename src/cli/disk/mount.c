@@ -17,13 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <syslog.h>
 
 #include "base/cleanup.h"
 #include "cli/disk/tool.h"
+#include "cli/ending.h"
 #include "cli/size.h"
 
 struct mount {
@@ -150,18 +150,10 @@ static void tell_ready(void *owner)
 static int hold_signals(struct mount *mount)
 {
     const struct sigaction ignore = {.sa_handler = SIG_IGN};
-    sigset_t set;
 
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGHUP);
     (void)sigaction(SIGPIPE, &ignore, NULL);
-    int error = pthread_sigmask(SIG_BLOCK, &set, NULL);
-    if (error != 0)
-        return -error;
-    mount->signals = signalfd(-1, &set, SFD_CLOEXEC);
-    return mount->signals < 0 ? -errno : 0;
+    mount->signals = cli_watch_ending(NULL);
+    return mount->signals < 0 ? mount->signals : 0;
 }
 
 /* A file system on a loop device may wait for us to write: our own writes must not wait for it. */
